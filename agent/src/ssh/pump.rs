@@ -1,0 +1,176 @@
+//! Moving bytes between an SSH channel and a stream, without ever holding more than a named number of them.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use russh::server::Msg;
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// Bytes from the client that wait for one consumer before the channel is left alone.
+const INPUT_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes read from a process or socket at a time. An SSH packet holds 32 KiB.
+const OUTPUT_CHUNK_BYTES: usize = 128 << 10;
+
+/// After the process has ended, how long its output may stay silent while somebody else still holds the pipe.
+const LINGER: Duration = Duration::from_millis(300);
+
+/// What a client says about a running session besides its input.
+#[derive(Debug)]
+pub(super) enum Control {
+    /// The terminal has another size.
+    Resize(pty_process::Size),
+    /// A signal for the process group.
+    Signal(russh::Sig),
+}
+
+/// Feeds a channel's data to `writer` and its other messages to `control`, until the client closes the channel. The client's end of file closes
+/// `writer`; a `writer` that fails is closed and the rest of the input discarded, as a shell pipeline does.
+pub(super) async fn inward<W>(channel: &mut ChannelReadHalf, writer: W, mut control: impl FnMut(Control, Option<&W>))
+where
+    W: AsyncWrite + Unpin,
+{
+    let mut writer = Some(writer);
+    let mut pending = BytesMut::new();
+    let mut ended = false;
+    loop {
+        if pending.is_empty() && ended {
+            close(&mut writer).await;
+        }
+        tokio::select! {
+            written = write_some(&mut writer, &pending), if !pending.is_empty() && writer.is_some() => match written {
+                Ok(count) => pending.advance(count),
+                Err(error) => {
+                    tracing::debug!(%error, "the consumer of a channel went away");
+                    writer = None;
+                }
+            },
+            message = channel.wait(), if pending.len() < INPUT_BYTES_MAX => match message {
+                Some(ChannelMsg::Data { data }) if writer.is_some() => pending.extend_from_slice(&data),
+                Some(ChannelMsg::Eof) => ended = true,
+                Some(ChannelMsg::Close) | None => return,
+                Some(other) => {
+                    if let Some(message) = as_control(other) {
+                        control(message, writer.as_ref());
+                    }
+                }
+            },
+        }
+        if writer.is_none() {
+            pending.clear();
+        }
+    }
+}
+
+async fn write_some<W: AsyncWrite + Unpin>(writer: &mut Option<W>, pending: &[u8]) -> io::Result<usize> {
+    match writer {
+        Some(writer) => match writer.write(pending).await? {
+            0 => Err(io::ErrorKind::WriteZero.into()),
+            count => Ok(count),
+        },
+        None => Ok(0),
+    }
+}
+
+async fn close<W: AsyncWrite + Unpin>(writer: &mut Option<W>) {
+    if let Some(mut writer) = writer.take() {
+        drop(writer.shutdown().await);
+    }
+}
+
+fn as_control(message: ChannelMsg) -> Option<Control> {
+    match message {
+        ChannelMsg::WindowChange { col_width, row_height, pix_width, pix_height } => {
+            Some(Control::Resize(super::terminal::size(col_width, row_height, pix_width, pix_height)))
+        }
+        ChannelMsg::Signal { signal } => Some(Control::Signal(signal)),
+        _ => None,
+    }
+}
+
+/// Sends what `reader` yields to the client as data, or as extended data `ext` (1 is standard error), within the client's window. Ends at end of
+/// file. Once `ended` is cancelled, silence for [`LINGER`] ends it too: a background child may hold the pipe for ever.
+pub(super) async fn outward<R>(mut reader: R, channel: &ChannelWriteHalf<Msg>, ext: Option<u32>, ended: &CancellationToken)
+where
+    R: AsyncRead + Unpin,
+{
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.reserve(OUTPUT_CHUNK_BYTES);
+        let read = if ended.is_cancelled() {
+            match timeout(LINGER, reader.read_buf(&mut buffer)).await {
+                Ok(read) => read,
+                Err(_) => return,
+            }
+        } else {
+            tokio::select! {
+                read = reader.read_buf(&mut buffer) => read,
+                () = ended.cancelled() => continue,
+            }
+        };
+        // A terminal whose other side is closed answers EIO (pty(7)).
+        if !matches!(read, Ok(count) if count > 0) {
+            return;
+        }
+        let bytes = buffer.split().freeze();
+        let sent = match ext {
+            None => channel.data_bytes(bytes).await,
+            Some(ext) => channel.extended_data_bytes(ext, bytes).await,
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+/// Joins a channel to a socket until both directions have ended, the client closes the channel, or the connection does.
+pub(super) async fn splice<S>(channel: Channel<Msg>, socket: S, closed: &CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut from_client, to_client) = channel.split();
+    let (reader, writer) = tokio::io::split(socket);
+    let never = CancellationToken::new();
+    let both = async {
+        let input_done = CancellationToken::new();
+        let writer = Noticed { writer, done: input_done.clone().drop_guard() };
+        let output = async {
+            outward(reader, &to_client, None, &never).await;
+            drop(to_client.eof().await);
+            input_done.cancelled().await;
+        };
+        tokio::select! {
+            () = inward(&mut from_client, writer, |_, _| ()) => {}
+            () = output => {}
+        }
+    };
+    tokio::select! {
+        () = both => drop(to_client.close().await),
+        () = closed.cancelled() => {}
+    }
+}
+
+/// A writer whose end can be awaited: dropping it cancels `done`.
+struct Noticed<W> {
+    writer: W,
+    #[allow(dead_code, reason = "held for its drop")]
+    done: tokio_util::sync::DropGuard,
+}
+
+impl<W: AsyncWrite + Unpin> AsyncWrite for Noticed<W> {
+    fn poll_write(mut self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>, bytes: &[u8]) -> std::task::Poll<io::Result<usize>> {
+        std::pin::Pin::new(&mut self.writer).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<io::Result<()>> {
+        std::pin::Pin::new(&mut self.writer).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<io::Result<()>> {
+        std::pin::Pin::new(&mut self.writer).poll_shutdown(context)
+    }
+}

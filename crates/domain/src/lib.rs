@@ -1,0 +1,28 @@
+//! The nouns and rules of Berth as plain values: no I/O, no clock, no environment, no AWS.
+//!
+//! Time and randomness arrive as arguments. Text becomes a type once, at the border (`WorkspaceName::parse`);
+//! inside, every value is already valid.
+
+pub mod agent;
+pub mod build;
+pub mod id;
+pub mod lease;
+pub mod limit;
+pub mod name;
+pub mod parameter;
+pub mod permission;
+pub mod search;
+pub mod secret;
+
+pub use agent::{AgentStatus, AppHealth, AppSharing, Lifecycle};
+pub use build::{BuildReason, JobStatus, LogLevel, LogSource, Transition, WorkspaceStatus};
+pub use id::{AgentId, AppId, BuildId, FileId, OrganizationId, TaskId, TemplateId, TokenId, UserId, VersionId, WorkspaceId};
+pub use lease::{Fence, Lease};
+pub use name::{AgentName, NameError, TemplateName, Username, WorkspaceName};
+pub use parameter::{Parameter, ParameterError, ParameterValue};
+pub use permission::{Actor, Denied, Role};
+pub use search::{SearchError, WorkspaceSearch};
+pub use secret::{Secret, SessionToken, TokenHash};
+
+/// A point in time, UTC, nanosecond precision. The only clock type that crosses a function boundary.
+pub type Timestamp = jiff::Timestamp;

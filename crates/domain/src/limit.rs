@@ -1,0 +1,42 @@
+//! Every limit of the product, with its unit in its name.
+
+/// A build's lease ends this long after its last heartbeat.
+pub const LEASE_SECONDS: i64 = 60;
+/// A runner renews its lease this often.
+pub const HEARTBEAT_SECONDS: u64 = 10;
+/// A build still queued after this long is announced again by the sweep.
+pub const ANNOUNCE_AGAIN_SECONDS: i64 = 30;
+/// How long a session lives without use.
+pub const SESSION_SECONDS: i64 = 7 * 24 * 3600;
+/// The longest life an API token can be given.
+pub const API_TOKEN_SECONDS_MAX: i64 = 365 * 24 * 3600;
+/// A runner must redeem its one-time token within this time of the announcement.
+pub const CLAIM_TOKEN_SECONDS: i64 = 900;
+/// The largest template archive, compressed or not, in bytes.
+pub const ARCHIVE_BYTES_MAX: usize = 100 * 1024 * 1024;
+/// The largest sum of file sizes inside a template archive, in bytes.
+pub const ARCHIVE_UNPACKED_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// The most entries a template archive may hold.
+pub const ARCHIVE_ENTRIES_MAX: usize = 10_000;
+/// The largest JSON request body, in bytes.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// The largest Terraform state, in bytes.
+pub const STATE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The longest single log line kept, in bytes; longer ones are cut.
+pub const LOG_LINE_BYTES_MAX: usize = 8 * 1024;
+/// The most lines one log request may carry.
+pub const LOG_BATCH_LINES_MAX: usize = 1_000;
+/// The most log bytes kept for one build or one agent.
+pub const LOG_BYTES_MAX: u64 = 10 * 1024 * 1024;
+/// Shortest password, in characters.
+pub const PASSWORD_CHARS_MIN: usize = 8;
+/// Longest password, in bytes: hashing must not be a way to burn CPU.
+pub const PASSWORD_BYTES_MAX: usize = 512;
+/// How long a tailnet ticket may be presented after it was minted.
+pub const TICKET_SECONDS: i64 = 60;
+/// How long a client may stay admitted at a relay.
+pub const RELAY_CLIENT_SECONDS: i64 = 24 * 3600;
+/// An agent that never connects is given up after this long, unless the template says otherwise.
+pub const AGENT_CONNECT_SECONDS: i64 = 120;
+/// The most rich parameter values of one build.
+pub const PARAMETERS_MAX: usize = 128;

@@ -1,0 +1,141 @@
+//! The agent's side of the API, under `/api/v2/workspaceagents/me`, with the agent's token in `Coder-Session-Token`.
+//!
+//! | route | body -> answer |
+//! |---|---|
+//! | `POST me/manifest` | [`Hello`] -> [`Manifest`]; 401 unknown token, 403 `superseded` when a newer build replaced this agent |
+//! | `PATCH me/lifecycle` | [`LifecycleReport`] -> 204 |
+//! | `PATCH me/logs` | [`Logs`] -> 204; 413 when the log is full |
+//!
+//! and the client's, under `/api/v2/workspaceagents/{id}`: `POST ticket` [`TicketRequest`] -> [`Ticket`]; `GET logs?after=N&follow`.
+
+use crate::runner::{Metadata, Script};
+use berth_domain::{Lifecycle, LogLevel, Secret, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// The first thing an agent says, and again after each reconnect: who it is on the tailnet. A repeat with the same content writes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The agent's tailnet key: an iroh endpoint id in its text form.
+    pub endpoint_id: String,
+    /// The agent's version.
+    pub version: String,
+    /// The directory it resolved, once it knows its manifest.
+    #[serde(default)]
+    pub expanded_directory: String,
+}
+
+/// All an agent needs to know.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The agent.
+    pub agent_id: Uuid,
+    /// Its name.
+    pub agent_name: String,
+    /// The workspace.
+    pub workspace_id: Uuid,
+    /// Its name.
+    pub workspace_name: String,
+    /// The owner's name.
+    pub owner_name: String,
+    /// The API's URL.
+    pub access_url: String,
+    /// Environment of sessions and scripts.
+    pub env: BTreeMap<String, String>,
+    /// Working directory, unexpanded; empty is home.
+    pub directory: String,
+    /// Message of the day file.
+    pub motd_file: String,
+    /// Scripts.
+    pub scripts: Vec<Script>,
+    /// Metadata blocks.
+    pub metadata: Vec<Metadata>,
+    /// Where to find the relay.
+    pub relay: Relay,
+    /// Public key (32 bytes, base64url without padding) that signs the tickets clients present; an Ed25519 key.
+    pub ticket_key: String,
+    /// Which of the deployment's keys it is.
+    pub ticket_key_id: String,
+    /// Seed of the SSH host key: 32 bytes in hexadecimal. The same for the workspace's life.
+    pub ssh_host_key_seed: Secret,
+    /// Whether direct connections are forbidden.
+    #[serde(default)]
+    pub disable_direct_connections: bool,
+}
+
+/// How to be admitted at a relay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relay {
+    /// Its URL.
+    pub url: String,
+    /// A JWT with `aud: relay`, bound to the endpoint that asked.
+    pub token: Secret,
+}
+
+/// The agent's lifecycle changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LifecycleReport {
+    /// To this.
+    pub state: Lifecycle,
+    /// At this time.
+    pub changed_at: Timestamp,
+}
+
+/// Lines from the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logs {
+    /// The script's id, or the agent's own source.
+    pub log_source_id: Uuid,
+    /// The lines.
+    pub logs: Vec<Line>,
+}
+
+/// One line from the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// When.
+    pub created_at: Timestamp,
+    /// How loud.
+    pub level: LogLevel,
+    /// The text.
+    pub output: String,
+}
+
+/// One line of an agent's log as clients read it. Ids grow by one from 1 within an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentLog {
+    /// Position.
+    pub id: u64,
+    /// When.
+    pub created_at: Timestamp,
+    /// The text.
+    pub output: String,
+    /// How loud.
+    pub level: LogLevel,
+    /// The script's id, or the agent's own source.
+    pub source_id: Uuid,
+}
+
+/// A client asks to be introduced to an agent. Only the workspace's owner may.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketRequest {
+    /// The client's tailnet key.
+    pub endpoint_id: String,
+}
+
+/// The introduction: 409 with the agent's status when it is not connected.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Ticket {
+    /// The agent's tailnet key.
+    pub agent_endpoint_id: String,
+    /// The relay to meet at.
+    pub relay: Relay,
+    /// A JWT with `aud: agent`, see [`crate::ticket`]; presented as the first frame of each stream.
+    pub ticket: Secret,
+    /// The agent's SSH host key as an OpenSSH public key line, `ssh-ed25519 AAAA...`.
+    pub ssh_host_key: String,
+    /// Whether direct connections are forbidden.
+    #[serde(default)]
+    pub disable_direct_connections: bool,
+}

@@ -1,0 +1,34 @@
+//! What travels between components: HTTP bodies, runner and agent messages, tunnel frames, tickets.
+//!
+//! Paths, JSON fields and enum words inside `/api/v2` are Coder's, so that its IDE extensions and scripts work unmodified;
+//! the routes under `/api/v2/runner` and the tickets are ours. Nothing here does I/O.
+
+pub mod agent;
+pub mod build;
+pub mod error;
+pub mod resource;
+pub mod runner;
+pub mod template;
+pub mod ticket;
+pub mod tunnel;
+pub mod user;
+pub mod workspace;
+
+pub use error::{ErrorBody, Validation};
+
+/// The version clients see on `/api/v2/buildinfo`; IDE plugins gate features by it.
+pub const COMPATIBLE_VERSION: &str = concat!("v2.99.0-devel+berth.", env!("CARGO_PKG_VERSION"));
+/// The header that carries a session or API token.
+pub const SESSION_HEADER: &str = "Coder-Session-Token";
+
+/// `GET /api/v2/buildinfo`, without authentication.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct BuildInfo {
+    /// [`COMPATIBLE_VERSION`].
+    pub version: String,
+    /// Where the API is reached from outside.
+    pub external_url: String,
+    /// The name of the product, `Berth`.
+    #[serde(default)]
+    pub product: String,
+}

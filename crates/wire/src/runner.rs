@@ -1,0 +1,355 @@
+//! The runner's side of the API: claim a job with a one-time token, then log, push state, heartbeat, finish.
+//!
+//! | route (all under `/api/v2/runner`) | body -> answer |
+//! |---|---|
+//! | `POST jobs/{id}/claim` | [`Claim`] -> [`Claimed`]; 409 when another task holds it or the token was used |
+//! | `POST jobs/{id}/heartbeat` | -> [`Heartbeat`]; renews the lease |
+//! | `POST jobs/{id}/logs` | `[`[`LogLine`]`]` -> 204 |
+//! | `GET jobs/{id}/archive` | -> the template archive, a tar |
+//! | `GET jobs/{id}/state` | -> the newest Terraform state, 204 when there is none |
+//! | `PUT jobs/{id}/state` | the state's bytes -> 204; 409 when the fence is old |
+//! | `POST jobs/{id}/finish` | [`Finish`] -> 204 |
+//!
+//! All but the claim carry `Authorization: Bearer <session>`; a session is good for its one job and fence, until the job ends.
+
+use berth_domain::{AppSharing, LogLevel, LogSource, Parameter, ParameterValue, Secret, TaskId, Timestamp, Transition};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// Redeems a one-time token.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Claim {
+    /// The one-time token given to the task.
+    pub token: Secret,
+    /// Which task asks.
+    pub task: TaskId,
+}
+
+/// What the runner gets for its token.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Claimed {
+    /// For all further calls; kept in memory only.
+    pub session: Secret,
+    /// The number of this claim.
+    pub fence: u64,
+    /// When the lease ends unless renewed.
+    pub lease_ends: Timestamp,
+    /// What to do.
+    pub job: Job,
+}
+
+/// What a runner does.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Job {
+    /// Parse and plan a template version: are there errors, and what does it ask?
+    Import(Import),
+    /// Start, stop or delete a workspace.
+    Build(Box<Build>),
+}
+
+/// A version to import.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Import {
+    /// The version.
+    pub version_id: Uuid,
+    /// Its name.
+    pub version_name: String,
+    /// The template's name, when it has one.
+    #[serde(default)]
+    pub template_name: String,
+    /// Terraform variables.
+    #[serde(default)]
+    pub variables: BTreeMap<String, String>,
+    /// The API's URL.
+    pub access_url: String,
+    /// Who pushed it, standing in as workspace owner.
+    pub owner: Owner,
+}
+
+/// A workspace to build.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Build {
+    /// The build.
+    pub build_id: Uuid,
+    /// 1, 2, ...
+    pub build_number: u64,
+    /// What to do.
+    pub transition: Transition,
+    /// Delete only: do not destroy, only forget.
+    #[serde(default)]
+    pub orphan: bool,
+    /// Terraform's log level, when more than usual is wanted.
+    #[serde(default)]
+    pub log_level: Option<String>,
+    /// The workspace.
+    pub workspace_id: Uuid,
+    /// Its name.
+    pub workspace_name: String,
+    /// Its owner.
+    pub owner: Owner,
+    /// The template.
+    pub template_id: Uuid,
+    /// Its name.
+    pub template_name: String,
+    /// The version's name.
+    pub version_name: String,
+    /// Answers, complete.
+    pub parameters: Vec<ParameterValue>,
+    /// The previous build's answers.
+    #[serde(default)]
+    pub previous_parameters: Vec<ParameterValue>,
+    /// Terraform variables.
+    #[serde(default)]
+    pub variables: BTreeMap<String, String>,
+    /// The API's URL, ending in `/`.
+    pub access_url: String,
+}
+
+/// The owner of the workspace that is built.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Owner {
+    /// Identifier.
+    pub id: Uuid,
+    /// User name.
+    pub username: String,
+    /// Full name.
+    pub name: String,
+    /// E-mail address.
+    pub email: String,
+    /// Group names.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// `password`.
+    pub login_type: String,
+}
+
+/// The answer to a heartbeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Whether someone asked to cancel.
+    pub cancel: bool,
+    /// When the lease ends now.
+    pub lease_ends: Timestamp,
+}
+
+/// One log line from the runner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// When it was written.
+    pub created_at: Timestamp,
+    /// Who wrote it.
+    pub source: LogSource,
+    /// How loud.
+    pub level: LogLevel,
+    /// Which stage.
+    pub stage: String,
+    /// The text.
+    pub output: String,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Finish {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// What the state holds now, also after a failure. Empty for an import.
+    #[serde(default)]
+    pub resources: Vec<Resource>,
+    /// What the version asks. Import only.
+    #[serde(default)]
+    pub parameters: Vec<Parameter>,
+    /// README.md. Import only.
+    #[serde(default)]
+    pub readme: String,
+    /// Things the author should know. Import only.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// The outcome of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Outcome {
+    /// Done.
+    Succeeded,
+    /// Failed; the reason is for the person who asked.
+    Failed {
+        /// One line.
+        error: String,
+    },
+    /// Ended by request.
+    Canceled,
+}
+
+/// A resource in Terraform's state, with the agents placed on it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Resource {
+    /// Terraform type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Terraform label.
+    pub name: String,
+    /// From `coder_metadata`.
+    #[serde(default)]
+    pub hide: bool,
+    /// From `coder_metadata`.
+    #[serde(default)]
+    pub icon: String,
+    /// From `coder_metadata`.
+    #[serde(default)]
+    pub daily_cost: i64,
+    /// From `coder_metadata`.
+    #[serde(default)]
+    pub metadata: Vec<crate::resource::ResourceMetadata>,
+    /// Agents placed on it.
+    #[serde(default)]
+    pub agents: Vec<Agent>,
+}
+
+/// An agent in Terraform's state.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Agent {
+    /// The agent's id: the id attribute of its `coder_agent`.
+    pub id: Uuid,
+    /// Terraform label.
+    pub name: String,
+    /// The token in its environment; the store keeps the hash. `None` with instance identity.
+    pub token: Option<Secret>,
+    /// `token` or `aws-instance-identity` and the like.
+    pub auth: String,
+    /// With instance identity.
+    #[serde(default)]
+    pub instance_id: String,
+    /// `amd64`, `arm64`, `armv7`.
+    pub arch: String,
+    /// `linux`, `darwin`, `windows`.
+    pub os: String,
+    /// Working directory, unexpanded.
+    #[serde(default)]
+    pub directory: String,
+    /// `env` of the agent, then `coder_env` merged into it.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Message of the day file.
+    #[serde(default)]
+    pub motd_file: String,
+    /// Seconds.
+    pub connection_timeout_seconds: i64,
+    /// Where to read when it does not connect.
+    #[serde(default)]
+    pub troubleshooting_url: String,
+    /// `blocking` or `non-blocking`.
+    pub startup_script_behavior: String,
+    /// Which buttons: `vscode`, `web_terminal`, ...
+    #[serde(default)]
+    pub display_apps: Vec<String>,
+    /// Position.
+    #[serde(default)]
+    pub order: i64,
+    /// Scripts, `startup_script` and `shutdown_script` among them.
+    #[serde(default)]
+    pub scripts: Vec<Script>,
+    /// Apps.
+    #[serde(default)]
+    pub apps: Vec<App>,
+    /// Metadata blocks.
+    #[serde(default)]
+    pub metadata: Vec<Metadata>,
+}
+
+/// A `coder_script`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Script {
+    /// Identifier; also its log source.
+    pub id: Uuid,
+    /// For people.
+    pub display_name: String,
+    /// Picture.
+    #[serde(default)]
+    pub icon: String,
+    /// The text.
+    pub script: String,
+    /// Where its output goes as well.
+    #[serde(default)]
+    pub log_path: String,
+    /// Six fields, or empty.
+    #[serde(default)]
+    pub cron: String,
+    /// Sessions wait for it.
+    #[serde(default)]
+    pub start_blocks_login: bool,
+    /// Runs at start.
+    #[serde(default)]
+    pub run_on_start: bool,
+    /// Runs at stop.
+    #[serde(default)]
+    pub run_on_stop: bool,
+    /// Seconds; 0 is none.
+    #[serde(default)]
+    pub timeout_seconds: u64,
+}
+
+/// A `coder_app`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct App {
+    /// Identifier.
+    pub id: Uuid,
+    /// Name in URLs.
+    pub slug: String,
+    /// For people.
+    #[serde(default)]
+    pub display_name: String,
+    /// Inside URL.
+    #[serde(default)]
+    pub url: String,
+    /// Terminal command instead.
+    #[serde(default)]
+    pub command: String,
+    /// Picture.
+    #[serde(default)]
+    pub icon: String,
+    /// Own host.
+    #[serde(default)]
+    pub subdomain: bool,
+    /// Link to elsewhere.
+    #[serde(default)]
+    pub external: bool,
+    /// Who may open it.
+    pub share: AppSharing,
+    /// Check.
+    #[serde(default)]
+    pub healthcheck: crate::resource::AppHealthcheck,
+    /// Not shown.
+    #[serde(default)]
+    pub hidden: bool,
+    /// `slim-window` or `tab`.
+    #[serde(default)]
+    pub open_in: String,
+    /// Heading.
+    #[serde(default)]
+    pub group: String,
+    /// Markdown.
+    #[serde(default)]
+    pub tooltip: String,
+    /// Position.
+    #[serde(default)]
+    pub order: i64,
+}
+
+/// A `metadata` block of an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// Key.
+    pub key: String,
+    /// For people.
+    #[serde(default)]
+    pub display_name: String,
+    /// The script whose output is the value.
+    pub script: String,
+    /// Seconds between runs.
+    pub interval: i64,
+    /// Seconds a run may take.
+    pub timeout: i64,
+}

@@ -1,0 +1,230 @@
+//! Files, templates, versions and their parameters.
+
+use crate::build::Job;
+use berth_domain::{Timestamp, parameter::ParameterOption};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The answer to `POST /api/v2/files` (body: a tar, `Content-Type: application/x-tar`). 201 for a new file, 200 for a known one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadedFile {
+    /// The file's id, to be named in [`CreateVersion::file_id`].
+    #[serde(rename = "hash")]
+    pub id: Uuid,
+}
+
+/// `POST /api/v2/organizations/{org}/templateversions`: starts the import job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateVersion {
+    /// A name; else one is made.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// What changed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// The template it is for; none for a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_id: Option<Uuid>,
+    /// `file`.
+    #[serde(default)]
+    pub storage_method: String,
+    /// The archive.
+    pub file_id: Uuid,
+    /// `terraform`.
+    #[serde(default)]
+    pub provisioner: String,
+    /// Terraform variables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub user_variable_values: Vec<VariableValue>,
+}
+
+/// A Terraform variable's value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VariableValue {
+    /// Variable.
+    pub name: String,
+    /// HCL or text.
+    pub value: String,
+}
+
+/// A template version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Version {
+    /// Identifier.
+    pub id: Uuid,
+    /// Its template, once it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub template_id: Option<Uuid>,
+    /// The organization.
+    pub organization_id: Uuid,
+    /// When it was pushed.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// Its name.
+    pub name: String,
+    /// What changed.
+    pub message: String,
+    /// Its import job.
+    pub job: Job,
+    /// README.md of the archive.
+    #[serde(default)]
+    pub readme: String,
+    /// Who pushed it.
+    pub created_by: MinimalUser,
+    /// Whether it is archived.
+    pub archived: bool,
+    /// Warnings.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// A user in few words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MinimalUser {
+    /// Identifier.
+    pub id: Uuid,
+    /// Name.
+    pub username: String,
+    /// Picture.
+    #[serde(default)]
+    pub avatar_url: String,
+}
+
+/// `POST /api/v2/organizations/{org}/templates`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct CreateTemplate {
+    /// Its name.
+    pub name: String,
+    /// For people.
+    #[serde(default)]
+    pub display_name: String,
+    /// One line.
+    #[serde(default)]
+    pub description: String,
+    /// A picture.
+    #[serde(default)]
+    pub icon: String,
+    /// The imported version that becomes active.
+    pub template_version_id: Uuid,
+}
+
+/// `PATCH /api/v2/templates/{id}/versions`: makes a version active.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActivateVersion {
+    /// The version.
+    pub id: Uuid,
+}
+
+/// A template.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Template {
+    /// Identifier.
+    pub id: Uuid,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// The organization.
+    pub organization_id: Uuid,
+    /// The organization's name.
+    pub organization_name: String,
+    /// Its name.
+    pub name: String,
+    /// For people.
+    pub display_name: String,
+    /// `terraform`.
+    pub provisioner: String,
+    /// The version that new workspaces get.
+    pub active_version_id: Uuid,
+    /// People with a workspace of it.
+    pub active_user_count: i64,
+    /// One line.
+    pub description: String,
+    /// Whether it should not be used any more.
+    pub deprecated: bool,
+    /// Why not.
+    pub deprecation_message: String,
+    /// A picture.
+    pub icon: String,
+    /// Default time to live; 0 is none.
+    pub default_ttl_ms: i64,
+    /// Who made it.
+    pub created_by_id: Uuid,
+    /// Their name.
+    pub created_by_name: String,
+    /// Whether developers may cancel jobs.
+    pub allow_user_cancel_workspace_jobs: bool,
+    /// Whether workspaces must use the active version.
+    pub require_active_version: bool,
+}
+
+/// A parameter as `GET /api/v2/templateversions/{id}/rich-parameters` lists it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RichParameter {
+    /// Key.
+    pub name: String,
+    /// For people.
+    pub display_name: String,
+    /// Markdown.
+    pub description: String,
+    /// The same without markup.
+    pub description_plaintext: String,
+    /// `string`, `number`, `bool`, `list(string)`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Form control.
+    pub form_type: String,
+    /// Whether it may change later.
+    pub mutable: bool,
+    /// Used when none is given.
+    pub default_value: String,
+    /// Picture.
+    pub icon: String,
+    /// Choices.
+    pub options: Vec<ParameterOption>,
+    /// Words for a refusal.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub validation_error: String,
+    /// Pattern.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub validation_regex: String,
+    /// Smallest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_min: Option<i64>,
+    /// Largest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_max: Option<i64>,
+    /// `increasing` or `decreasing`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub validation_monotonic: String,
+    /// Whether it has no default.
+    pub required: bool,
+    /// Whether it holds for one build.
+    pub ephemeral: bool,
+}
+
+impl From<berth_domain::Parameter> for RichParameter {
+    fn from(parameter: berth_domain::Parameter) -> Self {
+        let rule = parameter.rule;
+        Self {
+            name: parameter.name,
+            display_name: parameter.display_name,
+            description_plaintext: parameter.description.clone(),
+            description: parameter.description,
+            kind: parameter.kind.to_string(),
+            form_type: parameter.form_type,
+            mutable: parameter.mutable,
+            required: parameter.default.is_none(),
+            default_value: parameter.default.unwrap_or_default(),
+            icon: parameter.icon,
+            options: parameter.options,
+            validation_error: rule.error.unwrap_or_default(),
+            validation_regex: rule.regex.unwrap_or_default(),
+            validation_min: rule.min,
+            validation_max: rule.max,
+            validation_monotonic: rule.monotonic.unwrap_or_default(),
+            ephemeral: parameter.ephemeral,
+        }
+    }
+}

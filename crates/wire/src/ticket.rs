@@ -1,0 +1,183 @@
+//! Tickets: short-lived JWTs that another component verifies offline. Every plane has its own `aud`; one algorithm, EdDSA.
+//!
+//! | ticket | `aud` | verified by | life |
+//! |---|---|---|---|
+//! | [`RelayClaims`] | `relay` | the relay, on connect | client 24 h, agent: until its token is revoked (1 year, re-fetched at will) |
+//! | [`AgentClaims`] | `agent` | the agent, on each stream | 60 s |
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use berth_domain::{Secret, Timestamp};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use uuid::Uuid;
+
+/// The issuer of every ticket.
+pub const ISSUER: &str = "berth";
+
+/// What admits an endpoint to a relay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayClaims {
+    /// The endpoint it is bound to.
+    pub eid: String,
+    /// Agent or client.
+    pub role: RelayRole,
+    /// The agent's or the user's id.
+    pub sub: String,
+    /// Issuer.
+    pub iss: String,
+    /// `relay`.
+    pub aud: String,
+    /// Seconds since the epoch.
+    pub exp: i64,
+}
+
+/// Who is at the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RelayRole {
+    /// A workspace agent.
+    Agent,
+    /// A developer's CLI.
+    Client,
+}
+
+/// What opens a stream to an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentClaims {
+    /// The client's endpoint.
+    pub eid: String,
+    /// The agent's endpoint.
+    pub agent: String,
+    /// The user.
+    pub sub: Uuid,
+    /// The user's name, for the agent's log.
+    pub name: String,
+    /// Issuer.
+    pub iss: String,
+    /// `agent`.
+    pub aud: String,
+    /// Seconds since the epoch.
+    pub exp: i64,
+}
+
+/// Why a ticket is refused.
+#[derive(Debug, thiserror::Error)]
+#[error("the ticket is not valid")]
+pub struct TicketError(#[from] jsonwebtoken::errors::Error);
+
+/// The deployment's ticket key, secret half.
+#[derive(Debug, Clone)]
+pub struct SigningKey {
+    id: String,
+    seed: Secret<[u8; 32]>,
+    public: [u8; 32],
+}
+
+/// PKCS#8 version 1 wrapping of an Ed25519 seed (RFC 8410, section 7): this prefix, then the seed.
+const PKCS8_PREFIX: [u8; 16] = [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+
+impl SigningKey {
+    /// A key from its seed and the matching public key.
+    #[must_use]
+    pub fn new(seed: [u8; 32]) -> Self {
+        let public = ed25519_dalek::SigningKey::from_bytes(&seed).verifying_key().to_bytes();
+        let id = URL_SAFE_NO_PAD.encode(public.first_chunk::<8>().copied().unwrap_or_default());
+        Self { id, seed: Secret::new(seed), public }
+    }
+
+    /// The half that verifies.
+    #[must_use]
+    pub fn verifying(&self) -> VerifyingKey {
+        VerifyingKey { id: self.id.clone(), public: URL_SAFE_NO_PAD.encode(self.public) }
+    }
+
+    fn sign<T: Serialize>(&self, claims: &T) -> Result<Secret, TicketError> {
+        let mut der = Vec::with_capacity(48);
+        der.extend_from_slice(&PKCS8_PREFIX);
+        der.extend_from_slice(self.seed.expose());
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.kid = Some(self.id.clone());
+        Ok(Secret::new(jsonwebtoken::encode(&header, claims, &EncodingKey::from_ed_der(&der))?))
+    }
+
+    /// Admission of one endpoint to the relay.
+    ///
+    /// # Errors
+    /// Never in practice: the key was checked when it was made.
+    pub fn relay(&self, eid: &str, role: RelayRole, subject: Uuid, ends: Timestamp) -> Result<Secret, TicketError> {
+        let (iss, aud) = (ISSUER.to_owned(), "relay".to_owned());
+        self.sign(&RelayClaims { eid: eid.to_owned(), role, sub: subject.to_string(), iss, aud, exp: ends.as_second() })
+    }
+
+    /// Introduction of a client to an agent.
+    ///
+    /// # Errors
+    /// Never in practice: the key was checked when it was made.
+    pub fn agent(&self, client: &str, agent: &str, user: (Uuid, &str), ends: Timestamp) -> Result<Secret, TicketError> {
+        self.sign(&AgentClaims {
+            eid: client.to_owned(),
+            agent: agent.to_owned(),
+            sub: user.0,
+            name: user.1.to_owned(),
+            iss: ISSUER.to_owned(),
+            aud: "agent".to_owned(),
+            exp: ends.as_second(),
+        })
+    }
+}
+
+/// The deployment's ticket key, public half.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyingKey {
+    /// `kid`.
+    pub id: String,
+    /// 32 bytes, base64url.
+    pub public: String,
+}
+
+impl VerifyingKey {
+    fn verify<T: DeserializeOwned + Clone>(&self, token: &str, audience: &str) -> Result<T, TicketError> {
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.set_audience(&[audience]);
+        validation.set_issuer(&[ISSUER]);
+        validation.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
+        validation.validate_nbf = true;
+        validation.leeway = 30;
+        let key = DecodingKey::from_ed_components(&self.public)?;
+        Ok(jsonwebtoken::decode::<T>(token, &key, &validation)?.claims)
+    }
+
+    /// Reads a relay token. The caller compares `eid` with the endpoint that proved itself.
+    ///
+    /// # Errors
+    /// When signature, audience, issuer or time is wrong.
+    pub fn relay(&self, token: &str) -> Result<RelayClaims, TicketError> {
+        self.verify(token, "relay")
+    }
+
+    /// Reads an agent ticket. The caller compares `eid` and `agent` with the two ends of the connection.
+    ///
+    /// # Errors
+    /// When signature, audience, issuer or time is wrong.
+    pub fn agent(&self, token: &str) -> Result<AgentClaims, TicketError> {
+        self.verify(token, "agent")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_is_good_for_its_own_audience_key_and_time_only() {
+        let key = SigningKey::new([7; 32]);
+        let soon = Timestamp::now() + jiff::SignedDuration::from_secs(60);
+        let past = Timestamp::now() - jiff::SignedDuration::from_secs(60);
+        let ticket = key.agent("c", "a", (Uuid::nil(), "ada"), soon).unwrap();
+        assert_eq!(key.verifying().agent(ticket.expose()).unwrap().eid, "c");
+        assert!(key.verifying().relay(ticket.expose()).is_err());
+        assert!(SigningKey::new([8; 32]).verifying().agent(ticket.expose()).is_err());
+        let old = key.agent("c", "a", (Uuid::nil(), "ada"), past).unwrap();
+        assert!(key.verifying().agent(old.expose()).is_err());
+    }
+}

@@ -1,0 +1,123 @@
+//! Workspaces.
+
+use crate::build::Build;
+use berth_domain::{ParameterValue, Timestamp};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// `POST /api/v2/users/{user}/workspaces` (also under `/organizations/{org}/members/{user}/workspaces`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct CreateWorkspace {
+    /// The template, whose active version is built; or
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_id: Option<Uuid>,
+    /// one version. Exactly one of the two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_version_id: Option<Uuid>,
+    /// Its name.
+    pub name: String,
+    /// Five-field cron with time zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autostart_schedule: Option<String>,
+    /// Time to live after a start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<i64>,
+    /// Answers to the version's parameters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rich_parameter_values: Vec<ParameterValue>,
+}
+
+/// A workspace.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Workspace {
+    /// Identifier.
+    pub id: Uuid,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// Whose.
+    pub owner_id: Uuid,
+    /// Their name.
+    pub owner_name: String,
+    /// Their picture.
+    #[serde(default)]
+    pub owner_avatar_url: String,
+    /// The organization.
+    pub organization_id: Uuid,
+    /// Its name.
+    pub organization_name: String,
+    /// Template.
+    pub template_id: Uuid,
+    /// Its name.
+    pub template_name: String,
+    /// For people.
+    pub template_display_name: String,
+    /// Picture.
+    pub template_icon: String,
+    /// Whether developers may cancel.
+    pub template_allow_user_cancel_workspace_jobs: bool,
+    /// The template's active version.
+    pub template_active_version_id: Uuid,
+    /// Whether workspaces must use it.
+    pub template_require_active_version: bool,
+    /// The newest build.
+    pub latest_build: Build,
+    /// Whether the template's active version is another one.
+    pub outdated: bool,
+    /// Its name.
+    pub name: String,
+    /// Cron with time zone.
+    pub autostart_schedule: Option<String>,
+    /// Time to live after a start.
+    pub ttl_ms: Option<i64>,
+    /// When it was last used.
+    pub last_used_at: Timestamp,
+    /// When it is deleted.
+    pub deleting_at: Option<Timestamp>,
+    /// Since when it is dormant.
+    pub dormant_at: Option<Timestamp>,
+    /// Whether all agents fare well.
+    pub health: WorkspaceHealth,
+    /// `always` or `never`.
+    pub automatic_updates: String,
+    /// Whether it may be renamed.
+    pub allow_renames: bool,
+    /// Whether the asker marked it.
+    pub favorite: bool,
+    /// When the schedule starts it next.
+    pub next_start_at: Option<Timestamp>,
+}
+
+/// Whether all agents of a workspace fare well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkspaceHealth {
+    /// Yes or no.
+    pub healthy: bool,
+    /// Those that do not.
+    pub failing_agents: Vec<Uuid>,
+}
+
+/// `GET /api/v2/workspaces?q=&limit=&offset=`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Workspaces {
+    /// The page.
+    pub workspaces: Vec<Workspace>,
+    /// How many match in all.
+    pub count: usize,
+}
+
+/// One frame of `watch-ws`, one event of the SSE twin `watch`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event<T> {
+    /// `data`, `ping` or `error`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The value, for `data`.
+    #[serde(default = "none", skip_serializing_if = "Option::is_none")]
+    pub data: Option<T>,
+}
+
+fn none<T>() -> Option<T> {
+    None
+}
