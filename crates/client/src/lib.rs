@@ -1,1 +1,25 @@
-//! Placeholder.
+//! The typed HTTP client of Berth's API: one method per route, bodies from `berth-wire`, errors a person understands.
+//!
+//! The CLI, the agent, the runner and the relay speak to the control plane through this and nothing else. Cloning a [`Client`] is cheap;
+//! clones share connections. Nothing is retried here: who calls knows whether a call may run twice.
+
+mod agent;
+mod build;
+mod error;
+mod follow;
+mod http;
+mod runner;
+mod template;
+mod tls;
+mod user;
+mod workspace;
+
+pub use agent::AgentClient;
+pub use error::ClientError;
+pub use follow::Follow;
+pub use http::Client;
+pub use runner::RunnerClient;
+pub use workspace::WorkspacesQuery;
+
+/// The result of every call.
+pub type Result<T> = std::result::Result<T, ClientError>;

@@ -14,6 +14,8 @@ pub mod tunnel;
 pub mod user;
 pub mod workspace;
 
+/// The nouns inside the bodies, for those who depend on the wire alone.
+pub use berth_domain as domain;
 pub use error::{ErrorBody, Validation};
 
 /// The version clients see on `/api/v2/buildinfo`; IDE plugins gate features by it.

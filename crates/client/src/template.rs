@@ -1,0 +1,165 @@
+//! Files, templates, versions and their import logs.
+
+use crate::{
+    Client, Follow, Result, follow,
+    http::{TRANSFER, segment},
+};
+use berth_wire::{
+    build::JobLog,
+    domain::limit::ARCHIVE_BYTES_MAX,
+    template::{ActivateVersion, CreateTemplate, CreateVersion, RichParameter, Template, UploadedFile, Version},
+};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use reqwest::{
+    Body, Method,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+};
+use tokio::io::AsyncRead;
+use tokio_util::io::ReaderStream;
+use uuid::Uuid;
+
+/// The name by which every deployment's one organization can be addressed.
+const ORGANIZATION: &str = "default";
+/// How much of an upload is read at a time.
+const UPLOAD_CHUNK_BYTES: usize = 64 * 1024;
+
+impl Client {
+    /// Uploads a tar of `length` bytes; `sent` hears the number of bytes handed to the network so far. The archive is never whole in memory.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`]; 413 when it is too large.
+    pub async fn upload_file<R, P>(&self, archive: R, length: u64, sent: P) -> Result<UploadedFile>
+    where
+        R: AsyncRead + Send + 'static,
+        P: Fn(u64) + Send + Sync + 'static,
+    {
+        let mut total = 0;
+        let chunks = ReaderStream::with_capacity(archive, UPLOAD_CHUNK_BYTES).inspect(move |chunk| {
+            if let Ok(chunk) = chunk {
+                total += chunk.len() as u64;
+                sent(total);
+            }
+        });
+        let request = self.request(Method::POST, &["files"]).timeout(TRANSFER);
+        let request = request.header(CONTENT_TYPE, "application/x-tar").header(CONTENT_LENGTH, length);
+        self.json(request.body(Body::wrap_stream(chunks))).await
+    }
+
+    /// Downloads an uploaded archive.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn download_file(&self, id: Uuid) -> Result<Bytes> {
+        let response = self.send(self.request(Method::GET, &["files", &segment(id)]).timeout(TRANSFER)).await?;
+        self.read(response, ARCHIVE_BYTES_MAX).await
+    }
+
+    /// Makes a template version of an uploaded archive and starts its import job.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn create_version(&self, version: &CreateVersion) -> Result<Version> {
+        self.post(&["organizations", ORGANIZATION, "templateversions"], version).await
+    }
+
+    /// A version with its import job.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn version(&self, id: Uuid) -> Result<Version> {
+        self.get(&["templateversions", &segment(id)]).await
+    }
+
+    /// Asks a version's import to end.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn cancel_version(&self, id: Uuid) -> Result<()> {
+        self.done(self.request(Method::PATCH, &["templateversions", &segment(id), "cancel"])).await
+    }
+
+    /// The lines of an import's log after line `after`.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn version_logs(&self, id: Uuid, after: u64) -> Result<Vec<JobLog>> {
+        let request = self.request(Method::GET, &["templateversions", &segment(id), "logs"]);
+        self.json(request.query(&[("after", after)])).await
+    }
+
+    /// The same, and what comes, until the import ends.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn version_logs_follow(&self, id: Uuid, after: u64) -> Result<Follow<JobLog>> {
+        let mut url = self.url(&["templateversions", &segment(id), "logs"]);
+        url.query_pairs_mut().append_pair("follow", "true").append_pair("after", &after.to_string());
+        self.follow(url, follow::one).await
+    }
+
+    /// What a version asks of those who make a workspace of it.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn version_parameters(&self, id: Uuid) -> Result<Vec<RichParameter>> {
+        self.get(&["templateversions", &segment(id), "rich-parameters"]).await
+    }
+
+    /// Makes a template of an imported version.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn create_template(&self, template: &CreateTemplate) -> Result<Template> {
+        self.post(&["organizations", ORGANIZATION, "templates"], template).await
+    }
+
+    /// All templates.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn templates(&self) -> Result<Vec<Template>> {
+        self.get(&["organizations", ORGANIZATION, "templates"]).await
+    }
+
+    /// A template.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn template(&self, id: Uuid) -> Result<Template> {
+        self.get(&["templates", &segment(id)]).await
+    }
+
+    /// A template by name.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn template_by_name(&self, name: &str) -> Result<Template> {
+        self.get(&["organizations", ORGANIZATION, "templates", name]).await
+    }
+
+    /// Makes a version the one that new workspaces get.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn activate_version(&self, template: Uuid, version: Uuid) -> Result<()> {
+        let request = self.request(Method::PATCH, &["templates", &segment(template), "versions"]);
+        self.done(request.json(&ActivateVersion { id: version })).await
+    }
+
+    /// The versions of a template.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn template_versions(&self, template: Uuid) -> Result<Vec<Version>> {
+        self.get(&["templates", &segment(template), "versions"]).await
+    }
+
+    /// Deletes a template that no workspace uses.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn delete_template(&self, id: Uuid) -> Result<()> {
+        self.done(self.request(Method::DELETE, &["templates", &segment(id)])).await
+    }
+}
