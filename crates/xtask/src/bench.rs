@@ -1,3 +1,60 @@
-//! Placeholder.
-use crate::run::Outcome;
-pub(crate) fn bench(_arguments: &[String]) -> Outcome { Err("no benchmark yet".into()) }
+//! `cargo xtask bench`: every figure beside its rival, interleaved, in one run; medians and ratios, since machines are shared and noisy.
+
+mod build;
+mod request;
+mod rival;
+mod sizes;
+mod ssh;
+mod world;
+
+use crate::run::{Outcome, cargo, complain, run, say, step};
+use world::World;
+
+/// One line of the table.
+pub(crate) struct Row {
+    pub(crate) what: &'static str,
+    pub(crate) ours: String,
+    pub(crate) rival: String,
+    pub(crate) ratio: String,
+    pub(crate) aim: &'static str,
+}
+
+type Bench = fn(&World) -> Outcome<Vec<Row>>;
+
+const BENCHES: &[(&str, Bench)] =
+    &[("build", build::overhead), ("ssh", ssh::round), ("bulk", ssh::bulk), ("start", sizes::start), ("sizes", sizes::sizes), ("request", request::cpu)];
+
+/// Runs all benchmarks, or those named, and prints the table in Markdown.
+pub(crate) fn bench(names: &[String]) -> Outcome {
+    if let Some(unknown) = names.iter().find(|name| !BENCHES.iter().any(|(known, _)| known == name)) {
+        let known: Vec<_> = BENCHES.iter().map(|(name, _)| *name).collect();
+        return Err(format!("{unknown:?} is not a benchmark\nhint: one of {}", known.join(", ")));
+    }
+    crate::test::install()?;
+    step("Building", "release binaries");
+    run(cargo().args(["build", "--release", "-p", "berth-cli", "-p", "berth-local", "-p", "berth-agent", "-p", "berth-runner"]))?;
+    let world = World::new()?;
+    say("| measure | ours | rival | ratio | aim |\n|---|---|---|---|---|");
+    let mut failed = 0;
+    for (name, bench) in BENCHES.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|wanted| wanted == name)) {
+        match bench(&world) {
+            Ok(rows) => rows.iter().for_each(|row| say(&format!("| {} | {} | {} | {} | {} |", row.what, row.ours, row.rival, row.ratio, row.aim))),
+            Err(error) => {
+                failed += 1;
+                complain(&format!("{name}: {error}"));
+            }
+        }
+    }
+    if failed == 0 { Ok(()) } else { Err(format!("{failed} benchmarks failed")) }
+}
+
+/// The middle of the values; with an even number the lower of the two.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Smallest and largest, to state the noise.
+pub(crate) fn spread(values: &[f64]) -> (f64, f64) {
+    values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(*value), high.max(*value)))
+}

@@ -1,0 +1,135 @@
+//! What the benchmarks run against: a Berth with a running workspace, and a stock `sshd`, both on loopback, both ours to end.
+
+use crate::run::{Outcome, binaries, output, root, run, step, wait_for};
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+/// Both servers and their files; ended and removed on drop.
+pub(crate) struct World {
+    home: PathBuf,
+    binaries: PathBuf,
+    pub(crate) url: String,
+    pub(crate) server: u32,
+    sshd_port: u16,
+    children: Vec<Child>,
+}
+
+impl World {
+    pub(crate) fn new() -> Outcome<Self> {
+        let home = std::env::temp_dir().join(format!("berth-bench-{}", std::process::id()));
+        fs::create_dir_all(home.join("data")).map_err(|error| error.to_string())?;
+        let binaries = binaries("release")?;
+        let mut world = Self { home, binaries, url: String::new(), server: 0, sshd_port: 0, children: Vec::new() };
+        step("Starting", "berth server, a workspace, sshd");
+        world.start_server()?;
+        world.start_sshd()?;
+        let who = ["--first-user-username", "ada", "--first-user-email", "ada@example.com"];
+        quiet(world.berth(&["login", &world.url]).args(who).env("BERTH_FIRST_USER_PASSWORD", "correct horse battery"))?;
+        let template = root().join("templates/local");
+        quiet(&mut world.berth(&["templates", "push", "local", "--directory", &template.to_string_lossy(), "--yes"]))?;
+        quiet(&mut world.berth(&["create", "dev", "--template", "local", "--yes"]))?;
+        quiet(&mut world.berth(&["config-ssh", "--yes"]))?;
+        Ok(world)
+    }
+
+    fn start_server(&mut self) -> Outcome {
+        let ready = self.home.join("ready");
+        let log = fs::File::create(self.home.join("server.log")).map_err(|error| error.to_string())?;
+        let mut command = self.berth(&["server", "--port", "0", "--log", "warn", "--data"]);
+        command.arg(self.home.join("data")).arg("--ready-file").arg(&ready).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let child = command.spawn().map_err(|error| format!("cannot start berth server: {error}"))?;
+        self.server = child.id();
+        self.children.push(child);
+        let read = || Ok(fs::read_to_string(&ready).ok().filter(|url| url.ends_with('\n')).map(|url| url.trim().to_owned()));
+        self.url = wait_for("the server's start", Duration::from_secs(30), read)?;
+        Ok(())
+    }
+
+    fn start_sshd(&mut self) -> Outcome {
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_err(|error| error.to_string())?;
+        self.sshd_port = free.port();
+        let (host, user) = (self.home.join("host_key"), self.home.join("user_key"));
+        for key in [&host, &user] {
+            run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(key))?;
+        }
+        fs::copy(user.with_extension("pub"), self.home.join("authorized_keys")).map_err(|error| error.to_string())?;
+        let _exists = fs::create_dir_all("/run/sshd");
+        let settings = format!(
+            "Port {}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n",
+            self.sshd_port,
+            host.display(),
+            self.home.join("authorized_keys").display()
+        );
+        fs::write(self.home.join("sshd_config"), settings).map_err(|error| error.to_string())?;
+        let mut sshd = Command::new("/usr/sbin/sshd");
+        sshd.args(["-D", "-e", "-f"]).arg(self.home.join("sshd_config")).stdin(Stdio::null()).stderr(Stdio::null());
+        self.children.push(sshd.spawn().map_err(|error| format!("cannot start sshd: {error}"))?);
+        let address = ("127.0.0.1", self.sshd_port);
+        wait_for("sshd's start", Duration::from_secs(10), || Ok(TcpStream::connect(address).ok()))?;
+        Ok(())
+    }
+
+    /// A `berth` command of the world's person.
+    pub(crate) fn berth(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.binary("berth"));
+        command.args(arguments).env("HOME", &self.home).env("BERTH_CONFIG_DIR", self.home.join("config"));
+        command
+    }
+
+    /// One of our executables.
+    pub(crate) fn binary(&self, name: &str) -> PathBuf {
+        self.binaries.join(name)
+    }
+
+    /// `ssh` to the stock server.
+    pub(crate) fn ssh_direct(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("ssh");
+        command.args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]);
+        command.arg("-i").arg(self.home.join("user_key")).args(["-p", &self.sshd_port.to_string(), "127.0.0.1"]).args(arguments);
+        command
+    }
+
+    /// `ssh dev.berth` with what `berth config-ssh` wrote.
+    pub(crate) fn ssh_berth(&self, options: &[&str], arguments: &[&str]) -> Command {
+        let mut command = Command::new("ssh");
+        command.arg("-F").arg(self.home.join(".ssh/config")).args(options).arg("dev.berth").args(arguments);
+        command.env("HOME", &self.home).env("BERTH_CONFIG_DIR", self.home.join("config"));
+        command
+    }
+
+    /// What the person's session is.
+    pub(crate) fn session(&self) -> Outcome<String> {
+        fs::read_to_string(self.home.join("config/session")).map(|session| session.trim().to_owned()).map_err(|error| error.to_string())
+    }
+
+    /// `berth ... -o json`, read.
+    pub(crate) fn json(&self, arguments: &[&str]) -> Outcome<serde_json::Value> {
+        let text = output(self.berth(arguments).args(["-o", "json"]))?;
+        serde_json::from_str(&text).map_err(|error| format!("berth {arguments:?}: {error}"))
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _deleted = quiet(&mut self.berth(&["delete", "dev", "--yes"]));
+        for child in &mut self.children {
+            let _gone = child.kill();
+            let _reaped = child.wait();
+        }
+        let _gone = fs::remove_dir_all(&self.home);
+    }
+}
+
+/// Runs without its talk.
+pub(crate) fn quiet(command: &mut Command) -> Outcome {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?} ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim_end()))
+}
