@@ -86,7 +86,7 @@ pub struct Attribute {
     /// True when a change of it replaces the resource.
     pub force_new: bool,
     /// What its value must satisfy.
-    pub rules: &'static [Rule],
+    pub(crate) rules: &'static [Rule],
     /// One sentence for its documentation.
     pub doc: &'static str,
 }
@@ -162,7 +162,7 @@ pub enum Nesting {
 
 /// What a known value must satisfy.
 #[derive(Clone, Copy, Debug)]
-pub enum Rule {
+pub(crate) enum Rule {
     /// One of these texts.
     OneOf(&'static [&'static str]),
     /// A text or list that is not empty.
@@ -191,7 +191,7 @@ pub enum Rule {
 
 /// What a [`Rule::Check`] found: an error, or a warning, in one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Problem {
+pub(crate) enum Problem {
     /// The value cannot be used.
     Error(String),
     /// The value can be used, with this remark.
@@ -200,29 +200,31 @@ pub enum Problem {
 
 /// The whole table: every data source and resource type that is served.
 pub fn schema() -> &'static [&'static Noun] {
-    &[
-        &workspace::WORKSPACE,
-        &workspace_owner::WORKSPACE_OWNER,
-        &provisioner::PROVISIONER,
-        &parameter::PARAMETER,
-        &preset::WORKSPACE_PRESET,
-        &tags::WORKSPACE_TAGS,
-        &external_auth::EXTERNAL_AUTH,
-        &secret::SECRET,
-        &task::TASK,
-        &agent::AGENT,
-        &agent::AGENT_INSTANCE,
-        &app::APP,
-        &script::SCRIPT,
-        &small::ENV,
-        &metadata::METADATA,
-        &small::DEVCONTAINER,
-        &small::EXTERNAL_AGENT,
-        &task::AI_TASK,
-        &process::PROCESS,
-        &process::DIRECTORY,
-    ]
+    TABLE
 }
+
+static TABLE: &[&Noun] = &[
+    &workspace::WORKSPACE,
+    &workspace_owner::WORKSPACE_OWNER,
+    &provisioner::PROVISIONER,
+    &parameter::PARAMETER,
+    &preset::WORKSPACE_PRESET,
+    &tags::WORKSPACE_TAGS,
+    &external_auth::EXTERNAL_AUTH,
+    &secret::SECRET,
+    &task::TASK,
+    &agent::AGENT,
+    &agent::AGENT_INSTANCE,
+    &app::APP,
+    &script::SCRIPT,
+    &small::ENV,
+    &metadata::METADATA,
+    &small::DEVCONTAINER,
+    &small::EXTERNAL_AGENT,
+    &task::AI_TASK,
+    &process::PROCESS,
+    &process::DIRECTORY,
+];
 
 /// The attributes of the `provider` block.
 pub const PROVIDER: Block = Block {
@@ -362,8 +364,11 @@ pub(crate) fn duplicate(object: &Object, blocks: &'static str, key: &str) -> Opt
     let elements = crate::value::at(object, blocks).elements();
     let keys = elements.iter().filter_map(Value::as_object).filter_map(|element| crate::value::at(element, key).as_text());
     keys.into_iter().find(|text| !seen.insert(*text)).map(|text| {
-        Diagnostic::error(format!("duplicate {blocks} {key}"), format!("the {key} \"{text}\" is used by more than one {blocks} block"))
-            .about(blocks)
+        Diagnostic::error(
+            format!("duplicate {blocks} {key}"),
+            format!("the {key} \"{text}\" is used by more than one {blocks} block"),
+        )
+        .about(blocks)
     })
 }
 

@@ -1,0 +1,221 @@
+//! The conformance table of parameter values, in our own words.
+//!
+//! A case is `type | previous | input | default | options | validation => outcome`. A missing column is `-`, an empty text
+//! is `''`. A type that is a form type stands for its list. A validation is `min..max` (with the message
+//! `{min} < {value} < {max}`), `inc`, `dec` (with the message "order"), or a regex (with the message "no match"). The
+//! outcome is the value in single quotes, or words that the error must contain.
+
+use super::*;
+
+const CASES: &[&str] = &[
+    // Nothing is given.
+    "string | - | - | - | - | - => ''",
+    "number | - | - | - | - | - => ''",
+    "string | - | - | - | 1,1,1 | - => unique",
+    "number | - | - | - | 1,1,1 | - => unique",
+    "list(string) | - | - | - | - | - => ''",
+    r#"list(string) | - | - | - | ["a"],["a"] | - => unique"#,
+    "tag-select | - | - | - | - | - => ''",
+    "string | - | - | - | 1,2,3 | - => ''",
+    "number | - | - | - | 1,2,3 | - => ''",
+    "string | - | - | - | - | world => no match",
+    "number | - | - | - | - | 1..10 => 1 <  < 10",
+    "number | - | - | - | 1,2,3 | 2..5 => valid option",
+    "string | - | - | - | hello,goodbye | goodbye => valid option",
+    "string | - | - | - | - | .* => ''",
+    "number | 4 | - | - | - | inc => order",
+    "number | 4 | - | - | - | dec => order",
+    // The default is all there is.
+    "number | - | - | 5 | - | - => '5'",
+    "number | - | - | 5 | - | 3..7 => '5'",
+    "number | - | - | 5 | - | 10.. => 10 < 5 < 0",
+    "number | - | - | 5 | 1,3,5,7 | 2..6 => '5'",
+    "number | - | - | 5 | 1,3,7,9 | 2..6 => valid option",
+    "number | - | - | 5 | 1,3,5,7 | 6..10 => 6 < 5 < 10",
+    r#"number | - | - | a | - | - => type "number""#,
+    r#"number | - | - | 1 | 1,a,2 | - => type "number""#,
+    "number | 4 | - | 5 | - | inc => '5'",
+    "number | 6 | - | 5 | - | inc => greater",
+    "number | 6 | - | 5 | - | dec => '5'",
+    "number | 4 | - | 5 | - | dec => lower",
+    "number | 5 | - | 5 | - | dec => '5'",
+    "number | 5 | - | 5 | - | inc => '5'",
+    "number | a | - | 5 | - | inc => '5'",
+    "number | b | - | 5 | - | dec => '5'",
+    "string | - | - | hello | - | - => 'hello'",
+    "string | - | - | hello | - | inc => monotonic",
+    "string | - | - | hello | - | world => no match",
+    "string | - | - | a | a,b,c | - => 'a'",
+    "string | - | - | a | b,c,d | - => valid option",
+    "string | - | - | a | a,b,c,d,e,f | [a-c] => 'a'",
+    "string | - | - | d | a,b,c,d,e,f | [a-c] => no match",
+    r#"list(string) | - | - | ["a"] | - | - => '["a"]'"#,
+    r#"list(string) | - | - | ["a"] | ["a"],["b"] | - => '["a"]'"#,
+    r#"list(string) | - | - | ["a"] | ["b"],["c"] | - => valid option"#,
+    r#"tag-select | - | - | ["a"] | - | - => '["a"]'"#,
+    r#"multi-select | - | - | ["a"] | a,b | - => '["a"]'"#,
+    r#"multi-select | - | - | ["a"] | b,c | - => valid option"#,
+    // A value is given.
+    "number | - | 3 | - | - | - => '3'",
+    r#"number | - | 3 | 5 | a,1,2,3,4,5 | 1..3 => type "number""#,
+    r#"number | - | a | - | - | - => type "number""#,
+    "number | - | a | - | - | 1..3 => 1 < a < 3",
+    "number | - | 3 | 5 | - | - => '3'",
+    "number | - | 3 | 5 | - | 1..3 => '3'",
+    "number | - | 5 | 5 | - | 1..3 => 1 < 5 < 3",
+    "number | - | 3 | 5 | 1,2,3,4,5 | 1..3 => '3'",
+    "number | - | 3 | 5 | 1,2,4,5 | 1..3 => valid option",
+    "number | - | 3 | 5 | 1,2,4,5 | 1..2 => valid option",
+    "number | - | 3 | 5 | 1,2,4,5 | - => valid option",
+    "number | - | 3 | - | 1,2,4,5 | - => valid option",
+    "number | 4 | 5 | 3 | - | inc => '5'",
+    "number | 6 | 5 | 7 | - | inc => greater",
+    "number | 6 | 5 | 7 | - | dec => '5'",
+    "number | 4 | 5 | 3 | - | dec => lower",
+    "number | 5 | 5 | 5 | - | dec => '5'",
+    "number | 5 | 5 | 5 | - | inc => '5'",
+    "string | - | c | - | - | - => 'c'",
+    "string | - | c | - | a,b,c,c | - => unique",
+    "string | - | c | e | - | - => 'c'",
+    "string | - | c | e | - | [a-c] => 'c'",
+    "string | - | e | e | - | [a-c] => no match",
+    "string | - | c | e | a,b,c,d,e | [a-c] => 'c'",
+    "string | - | c | e | a,b,d,e | [a-c] => valid option",
+    "string | - | c | e | a,b,d,e | [a-b] => valid option",
+    "string | - | c | e | a,b,d,e | - => valid option",
+    "string | - | c | - | a,b,d,e | - => valid option",
+    "string | - | c | - | a,b,c,d,e | 1..10 => a min cannot",
+    r#"list(string) | - | ["c"] | - | - | - => '["c"]'"#,
+    "list(string) | - | c | - | - | - => list of strings",
+    r#"list(string) | - | ["c"] | ["e"] | - | - => '["c"]'"#,
+    r#"list(string) | - | ["c"] | ["e"] | - | [a-c] => regex cannot"#,
+    r#"list(string) | - | ["c"] | ["e"] | ["c"],["d"],["e"] | - => '["c"]'"#,
+    r#"list(string) | - | ["c"] | ["e"] | ["d"],["e"] | - => valid option"#,
+    r#"list(string) | - | ["c"] | - | ["d"],["e"] | - => valid option"#,
+    r#"multi-select | - | ["c"] | ["e"] | c,d,e | - => '["c"]'"#,
+    r#"multi-select | - | c | ["e"] | c,d,e | - => json encoded"#,
+    r#"multi-select | - | ["c"] | ["e"] | d,e | - => valid option"#,
+    r#"multi-select | - | ["c"] | - | d,e | - => valid option"#,
+    r#"multi-select | - | ["c"] | ["e"] | c,d,e | [a-c] => regex cannot"#,
+    // Ours.
+    "bool | - | true | - | - | - => 'true'",
+    "bool | - | T | - | - | - => 'T'",
+    r#"bool | - | yes | - | - | - => type "bool""#,
+    "number | - | 1.5 | - | - | - => '1.5'",
+    "number | - | 1.5 | - | - | 1..3 => 1 < 1.5 < 3",
+    "number | - | -2 | - | - | -5..-1 => '-2'",
+    r#"number | - | '' | 5 | - | - => type "number""#,
+    "string | - | '' | x | - | - => ''",
+    "string | - | a | - | - | ( => cannot be read",
+    "slider | - | 3 | - | - | 1..5 => '3'",
+    "slider | - | 3 | - | 1,2,3 | - => when options exist",
+    "dropdown | - | a | - | - | - => when no options exist",
+    "checkbox | - | true | - | - | - => 'true'",
+];
+
+fn case(text: &str) -> (Parameter, Option<String>, Option<String>) {
+    let columns: Vec<_> = text.split(" | ").collect();
+    let [kind, previous, input, default, options, validation] = columns[..] else { panic!("{text}: six columns") };
+    let text = |column: &str| (column != "-").then(|| column.trim_matches('\'').to_owned());
+    let kind_of_form = |form: &str| match form {
+        "tag-select" | "multi-select" => Some("list(string)"),
+        "slider" => Some("number"),
+        "dropdown" => Some("string"),
+        "checkbox" => Some("bool"),
+        _ => None,
+    };
+    let options = text(options).unwrap_or_default();
+    let values: Vec<_> = options.split(',').filter(|value| !value.is_empty()).collect();
+    let parameter = Parameter {
+        kind: kind_of_form(kind).unwrap_or(kind).into(),
+        form_type: kind_of_form(kind).map_or("", |_| kind).into(),
+        default: text(default),
+        options: (0..).zip(&values).map(|(index, value)| Choice { name: format!("{index}"), value: (*value).into() }).collect(),
+        validation: text(validation).map(|validation| rules(&validation)),
+        ..Parameter::default()
+    };
+    (parameter, text(input), text(previous))
+}
+
+fn rules(text: &str) -> Validation {
+    let range = text.split_once("..").filter(|(min, _)| min.parse::<i64>().is_ok());
+    match (text, range) {
+        ("inc", _) => Validation { monotonic: "increasing".into(), error: "order".into(), ..Validation::default() },
+        ("dec", _) => Validation { monotonic: "decreasing".into(), error: "order".into(), ..Validation::default() },
+        (_, Some((min, max))) => {
+            let error = "{min} < {value} < {max}".into();
+            Validation { min: min.parse().ok(), max: max.parse().ok(), error, ..Validation::default() }
+        }
+        (regex, None) => Validation { regex: regex.into(), error: "no match".into(), ..Validation::default() },
+    }
+}
+
+#[test]
+fn every_case_of_the_table_has_its_outcome() {
+    let mut wrong = Vec::new();
+    for text in CASES {
+        let (given, expected) = text.split_once(" => ").unwrap();
+        let (parameter, input, previous) = case(given);
+        let outcome = parameter.resolve(input.as_deref(), previous.as_deref());
+        let good = match (&outcome, expected.strip_prefix('\'').and_then(|value| value.strip_suffix('\''))) {
+            (Ok(resolved), Some(value)) => resolved.value == value,
+            (Err(diagnostic), None) => format!("{} {}", diagnostic.summary, diagnostic.detail).contains(expected),
+            _ => false,
+        };
+        if !good {
+            wrong.push(format!("{text}: {outcome:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn each_type_has_its_form_types_and_the_first_is_the_default() {
+    let table = [
+        ("string", true, "radio dropdown"),
+        ("number", true, "radio dropdown"),
+        ("bool", true, "radio dropdown"),
+        ("list(string)", true, "radio multi-select"),
+        ("string", false, "input textarea"),
+        ("number", false, "input slider"),
+        ("bool", false, "checkbox switch"),
+        ("list(string)", false, "tag-select"),
+    ];
+    for (kind, has_options, allowed) in table {
+        for form_type in FORM_TYPES {
+            let option = match kind {
+                "number" => "1",
+                "bool" => "true",
+                "list(string)" if *form_type != "multi-select" => "[]",
+                _ => "a",
+            };
+            let options = if has_options { vec![Choice { name: "one".into(), value: option.into() }] } else { Vec::new() };
+            let parameter = Parameter { kind: kind.into(), form_type: (*form_type).into(), options, ..Parameter::default() };
+            let resolved = parameter.resolve(None, None).map(|resolved| resolved.form_type).ok();
+            let expected =
+                if form_type.is_empty() { allowed.split(' ').next() } else { allowed.split(' ').find(|one| one == form_type) };
+            assert_eq!(resolved.as_deref(), expected, "{kind} {has_options} {form_type}");
+        }
+    }
+}
+
+#[test]
+fn an_ephemeral_parameter_is_mutable_and_has_a_default() {
+    let parameter = |mutable, default: Option<&str>| Parameter {
+        kind: "string".into(),
+        ephemeral: true,
+        mutable,
+        default: default.map(str::to_owned),
+        ..Parameter::default()
+    };
+    assert!(parameter(true, Some("x")).resolve(None, None).is_ok());
+    assert!(parameter(false, Some("x")).resolve(None, None).unwrap_err().detail.contains("mutable"));
+    assert!(parameter(true, None).resolve(None, None).unwrap_err().detail.contains("default"));
+}
+
+#[test]
+fn an_error_about_the_default_points_at_it_and_one_about_the_input_does_not() {
+    let parameter = Parameter { kind: "number".into(), default: Some("x".into()), ..Parameter::default() };
+    assert!(!parameter.resolve(None, None).unwrap_err().path.is_empty());
+    assert!(parameter.resolve(Some("y"), None).unwrap_err().path.is_empty());
+}
