@@ -40,3 +40,9 @@ pub const RELAY_CLIENT_SECONDS: i64 = 24 * 3600;
 pub const AGENT_CONNECT_SECONDS: i64 = 120;
 /// The most rich parameter values of one build.
 pub const PARAMETERS_MAX: usize = 128;
+/// An agent that said hello this recently is on its way to the relay and not yet called disconnected.
+pub const AGENT_HELLO_SECONDS: i64 = 15;
+/// A session that is used lives on, but never longer than this after its sign-in.
+pub const SESSION_SECONDS_MAX: i64 = 30 * 24 * 3600;
+/// The life of an API token when none is asked for.
+pub const API_TOKEN_SECONDS: i64 = 30 * 24 * 3600;
