@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use crate::behaviour::{Context, Done};
 use crate::diagnostic::Diagnostic;
 use crate::environment::Environment;
-use crate::plan::{Fill, fill, replacing, settle};
+use crate::plan::{Fill, fill, keep_equal, replacing, settle};
 use crate::schema::{Kind, Noun, PROVIDER, schema};
 use crate::url::{AccessUrl, PLACEHOLDER};
 use crate::validate::validate;
@@ -124,6 +124,9 @@ impl Session {
         let prior = prior.as_object();
         let mut planned = fill(&noun.block, config, prior.map_or(Fill::Create, Fill::Update));
         let diagnostics = (verbs.0.customise)(&mut planned);
+        if let Some(prior) = prior {
+            keep_equal(&noun.block, prior, &mut planned);
+        }
         let mut requires_replace = prior.map(|prior| replacing(&noun.block, prior, &planned)).unwrap_or_default();
         if let Some(attribute) = prior.and_then(verbs.0.broken) {
             planned.insert(attribute.into(), Value::Unknown);

@@ -31,10 +31,24 @@ pub(crate) fn fill(block: &Block, config: &Object, fill: Fill<'_>) -> Object {
         };
         planned.insert(nested.name.into(), value);
     }
-    if let Fill::Update(prior) = fill {
-        keep_equal(block, prior, &mut planned);
-    }
     planned
+}
+
+/// Puts the stored value back wherever the planned one says the same.
+pub(crate) fn keep_equal(block: &Block, prior: &Object, planned: &mut Object) {
+    for attribute in block.attributes {
+        let stored = at(prior, attribute.name);
+        if same_attribute(attribute, stored, at(planned, attribute.name)) {
+            planned.insert(attribute.name.into(), stored.clone());
+        }
+    }
+    for nested in block.blocks {
+        let stored = at(prior, nested.name);
+        let same = |a: &Value, b: &Value| same_element(&nested.block, a, b);
+        if stored.is_known() && same_elements(nested.nesting, stored, at(planned, nested.name), same) {
+            planned.insert(nested.name.into(), stored.clone());
+        }
+    }
 }
 
 /// The names of the `force_new` attributes and blocks in which `planned` differs from `prior`.
@@ -96,23 +110,6 @@ fn default_value(attribute: &Attribute, default: Default) -> Value {
             Value::List(vec![Value::Map(fill(&Block::of(rows), &Object::new(), Fill::Read))])
         }
         (Default::OneObject, _) => Value::Null,
-    }
-}
-
-/// Puts the stored value back wherever the planned one says the same.
-fn keep_equal(block: &Block, prior: &Object, planned: &mut Object) {
-    for attribute in block.attributes {
-        let stored = at(prior, attribute.name);
-        if same_attribute(attribute, stored, at(planned, attribute.name)) {
-            planned.insert(attribute.name.into(), stored.clone());
-        }
-    }
-    for nested in block.blocks {
-        let stored = at(prior, nested.name);
-        let same = |a: &Value, b: &Value| same_element(&nested.block, a, b);
-        if stored.is_known() && same_elements(nested.nesting, stored, at(planned, nested.name), same) {
-            planned.insert(nested.name.into(), stored.clone());
-        }
     }
 }
 
@@ -198,7 +195,8 @@ mod tests {
         prior.insert("id".into(), Value::text("x"));
         prior.insert("dir".into(), Value::text(""));
         prior.insert("order".into(), Value::whole(0));
-        let planned = fill(rows, &config, Fill::Update(&prior));
+        let mut planned = fill(rows, &config, Fill::Update(&prior));
+        keep_equal(rows, &prior, &mut planned);
         assert_eq!(planned, prior);
         assert!(replacing(rows, &prior, &planned).is_empty());
     }

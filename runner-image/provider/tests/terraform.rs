@@ -1,0 +1,368 @@
+//! Stories with real Terraform, served by reattach without `init`. They need `terraform` on PATH and Linux's `/proc`.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that cannot go on panics")]
+
+#[path = "terraform/bench.rs"]
+mod bench;
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use berth_provider::{end_strays, parameter_env_name, parameter_previous_env_name};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value as Json, json};
+
+use bench::{Bench, text, until};
+
+const EVERY_TYPE: &str = include_str!("terraform/every_type.tf");
+
+/// A directory and a process whose command is given, as a starter template has them.
+fn process_template(command: &str) -> String {
+    format!(
+        r#"
+        data "coder_workspace" "me" {{}}
+        resource "berth_directory" "home" {{}}
+        resource "berth_process" "workspace" {{
+          count              = data.coder_workspace.me.start_count
+          command            = ["/bin/sh", "-c", <<-EOT
+            {command}
+            EOT
+          ]
+          dir                = berth_directory.home.path
+          stop_grace_seconds = 5
+        }}
+        terraform {{
+          required_providers {{
+            berth = {{ source = "berth/berth" }}
+          }}
+        }}
+        "#
+    )
+}
+
+fn end(pid: &Json) {
+    kill(Pid::from_raw(i32::try_from(pid.as_i64().unwrap()).unwrap()), Signal::SIGKILL).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_with_every_type_builds_and_the_next_build_changes_nothing() {
+    let mut bench = Bench::new(EVERY_TYPE).await;
+    bench.tell("CODER_EXTERNAL_AUTH_ACCESS_TOKEN_github", "gh-token");
+    bench.tell("CODER_SECRET_ENV_NPM_TOKEN", "npm-token");
+    bench.tell(&parameter_env_name("tools"), "[\"jq\"]");
+    let said = bench.build("start").await;
+    assert_eq!(said.diagnostics(), "");
+
+    let agent = bench.attributes("coder_agent.main");
+    assert_eq!(agent["init_script"], "fetch http://berth.test:7080/bin auth=token");
+    assert_eq!(agent["startup_script"], "echo hello ada");
+    assert_eq!(
+        agent["display_apps"],
+        json!([{"vscode": true, "vscode_insiders": false, "web_terminal": false, "port_forwarding_helper": true, "ssh_helper": true}])
+    );
+    assert_eq!(agent["metadata"][1]["display_name"], "RAM");
+    let workspace = bench.attributes("data.coder_workspace.me");
+    assert_eq!((&workspace["access_port"], &workspace["owner_email"]), (&json!(7080), &json!("ada@example.com")));
+    assert_eq!(bench.attributes("data.coder_workspace_owner.me")["rbac_roles"][0]["name"], "member");
+    assert_eq!(bench.attributes("data.coder_parameter.tools")["value"], "[\"jq\"]");
+    let size = bench.attributes("data.coder_parameter.size");
+    assert_eq!((&size["value"], &size["optional"], &size["form_type"]), (&json!("10"), &json!(true), &json!("input")));
+    assert_eq!(size["validation"][0]["min_disabled"], false);
+    assert_eq!(size["validation"][0]["regex"], "");
+    assert_eq!(bench.attributes("data.coder_external_auth.github")["access_token"], "gh-token");
+    assert_eq!(bench.attributes("data.coder_secret.npm")["value"], "npm-token");
+    assert_eq!(bench.attributes("data.coder_workspace_preset.small")["id"], "Small");
+    let items = &bench.attributes("coder_metadata.workspace")["item"];
+    assert_eq!(items[2], json!({"key": "none", "value": "", "sensitive": false, "is_null": true}));
+    assert_eq!(items[0]["is_null"], false);
+    assert!(bench.attributes("coder_devcontainer.app")["subagent_id"].is_string());
+
+    let environment = text(&bench.path(&format!("root/{}/home/environment", bench.id)));
+    let token = agent["token"].as_str().unwrap();
+    for expected in [format!("AGENT_TOKEN={token}"), format!("HOME={}", bench.path(&format!("root/{}/home", bench.id)).display())] {
+        assert!(environment.lines().any(|line| line == expected), "{expected} in {environment}");
+    }
+    assert!(environment.contains("LANG=C.UTF-8") && !environment.contains("CARGO"), "{environment}");
+
+    let again = bench.build("start").await;
+    assert_eq!(again.changes(), Vec::<String>::new());
+    assert_eq!(bench.attributes("coder_agent.main")["token"], token);
+    let plan = bench.terraform(&["plan", "-json", "-detailed-exitcode", "-input=false"]).await;
+    assert!(plan.success, "{}", plan.text);
+
+    bench.build("delete").await;
+    assert_eq!(bench.processes(), Vec::<i32>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn terraform_reads_the_whole_schema_and_validates_a_template() {
+    let bench = Bench::new(EVERY_TYPE).await;
+    let said = bench.terraform(&["providers", "schema", "-json"]).await;
+    assert!(said.success, "{}", said.text);
+    let schemas = &said.lines[0]["provider_schemas"]["registry.terraform.io/coder/coder"];
+    let agent = &schemas["resource_schemas"]["coder_agent"]["block"];
+    assert_eq!(agent["attributes"]["display_apps"]["type"][0], "set");
+    assert_eq!(
+        agent["attributes"]["token"],
+        json!({"type": "string", "description": "The agent's token.", "description_kind": "plain", "computed": true, "sensitive": true})
+    );
+    assert_eq!(agent["block_types"]["resources_monitoring"]["max_items"], 1);
+    let served = berth_provider::schema();
+    let count = |kind: &str| schemas[kind].as_object().unwrap().len();
+    assert_eq!(count("resource_schemas") + count("data_source_schemas"), served.len());
+    assert_eq!(schemas["resource_schemas"]["coder_agent"]["version"], 1);
+
+    let valid = bench.terraform(&["validate", "-json"]).await;
+    assert!(valid.success && valid.text.contains("\"error_count\": 0"), "{}", valid.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_without_required_providers_builds_too() {
+    let template = r#"
+        data "coder_workspace" "me" {}
+        resource "coder_agent" "main" {
+          os   = "linux"
+          arch = "arm64"
+        }
+        resource "berth_directory" "home" { name = "data" }
+        output "path" { value = "${berth_directory.home.path} ${coder_agent.main.init_script}" }
+    "#;
+    let mut bench = Bench::new(template).await;
+    bench.build("start").await;
+    assert!(bench.path(&format!("root/{}/data", bench.id)).is_dir());
+    bench.build("delete").await;
+    assert!(!bench.path(&format!("root/{}", bench.id)).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_larger_than_four_megabytes_passes() {
+    let template = r#"
+        resource "coder_agent" "main" {
+          os             = "linux"
+          arch           = "amd64"
+          startup_script = join("", [for number in range(1024) : format("%05d", number) == "" ? "" : file("block")])
+        }
+    "#;
+    let mut bench = Bench::new(template).await;
+    fs::write(bench.path("template/block"), "0123456789abcdef".repeat(512)).unwrap();
+    bench.build("start").await;
+    assert_eq!(bench.attributes("coder_agent.main")["startup_script"].as_str().unwrap().len(), 8 << 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_was_killed_is_started_again_by_the_next_build() {
+    let mut bench = Bench::new(&process_template("exec sleep 1000")).await;
+    bench.build("start").await;
+    let first = bench.attributes("berth_process.workspace");
+    assert_eq!(bench.processes(), [i32::try_from(first["pid"].as_i64().unwrap()).unwrap()]);
+
+    end(&first["pid"]);
+    until("the process is gone", || bench.processes().is_empty()).await;
+    let said = bench.build("start").await;
+    assert_eq!(said.changes(), ["create berth_process.workspace[0]"]);
+    let second = bench.attributes("berth_process.workspace");
+    assert_ne!(first["pid"], second["pid"]);
+    assert_eq!(bench.processes().len(), 1);
+
+    bench.build("stop").await;
+    assert_eq!(bench.processes(), Vec::<i32>::new());
+    assert_eq!(bench.attributes("berth_process.workspace"), Json::Null);
+    bench.build("delete").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_process_left_behind_is_ended_by_the_next_build() {
+    // A grandchild in a session of its own, and one in the same session.
+    let command = "setsid sh -c 'setsid sleep 1000 & setsid sleep 1001' & sleep 1002 & echo > $HOME/ready; exec sleep 1003";
+    let mut bench = Bench::new(&process_template(command)).await;
+    bench.build("start").await;
+    until("all have started", || bench.processes().len() >= 5).await;
+
+    for transition in ["start", "stop"] {
+        let before = bench.processes();
+        end(&bench.attributes("berth_process.workspace")["pid"]);
+        until("the leader is gone", || bench.processes().len() < before.len()).await;
+        let said = bench.build(transition).await;
+        let expected = if transition == "start" { "replace" } else { "delete" };
+        assert_eq!(said.changes(), [format!("{expected} berth_process.workspace[0]")], "{}", said.text);
+        let left: Vec<_> = bench.processes().into_iter().filter(|pid| before.contains(pid)).collect();
+        assert_eq!(left, Vec::<i32>::new(), "after {transition}");
+        if transition == "start" {
+            until("all have started again", || bench.processes().len() >= 5).await;
+        }
+    }
+    assert_eq!(bench.processes(), Vec::<i32>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_ends_daemonised_and_stubborn_processes_and_keeps_the_directory() {
+    // One daemon that ignores SIGTERM, one in a new session, one that dropped its environment.
+    let command = "setsid sh -c \"trap '' TERM; while :; do sleep 0.1; done\" & setsid sleep 1000 & env -i setsid sleep 1004 & \
+        echo kept > $HOME/file; exec sleep 1001";
+    let mut bench = Bench::new(&process_template(command).replace("= 5", "= 1")).await;
+    bench.build("start").await;
+    let home = bench.path(&format!("root/{}/home", bench.id));
+    until("the file is written", || !text(&home.join("file")).is_empty()).await;
+    until("all have started", || bench.processes().len() >= 3 && count_of("sleep\u{0}1004\u{0}") == 1).await;
+
+    bench.build("stop").await;
+    assert_eq!(bench.processes(), Vec::<i32>::new());
+    assert_eq!(count_of("sleep\u{0}1004\u{0}"), 0);
+    assert_eq!(text(&home.join("file")), "kept\n");
+
+    bench.build("start").await;
+    bench.build("delete").await;
+    assert_eq!(bench.processes(), Vec::<i32>::new());
+    assert!(!home.parent().unwrap().exists(), "{:?}", fs::read_dir(home.parent().unwrap()).map(Iterator::collect::<Vec<_>>));
+}
+
+/// How many processes have exactly this command line.
+fn count_of(line: &str) -> usize {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries.filter(|entry| fs::read(entry.path().join("cmdline")).is_ok_and(|found| found == line.as_bytes())).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_outlives_the_server_that_started_it() {
+    let mut bench = Bench::new(&process_template("exec sleep 1000")).await;
+    bench.build("start").await;
+    let before = bench.processes();
+    let other = berth_provider::serve(&bench.path("other"), bench.environment.clone().into()).await.unwrap();
+    std::mem::replace(&mut bench.served, other).shutdown().await;
+    assert!(!bench.path("s").exists());
+    assert_eq!(bench.build("start").await.changes(), Vec::<String>::new());
+    assert_eq!(bench.processes(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_fails_at_once_shows_its_output_and_leaves_nothing() {
+    for (command, expected) in [
+        ("setsid sleep 1000 & echo cannot find the frob >&2; exit 3", "exit status: 3; its last output:\ncannot find the frob"),
+        ("kill -9 $$", "signal: 9"),
+    ] {
+        let bench = Bench::new(&process_template(command)).await;
+        let said = bench.terraform(&["apply", "-json", "-auto-approve"]).await;
+        assert!(!said.success && said.diagnostics().contains(expected), "{}", said.text);
+        assert_eq!(bench.processes(), Vec::<i32>::new());
+    }
+    let template = process_template("true").replace("\"/bin/sh\"", "\"/no/such/program\"");
+    let said = Bench::new(&template).await.terraform(&["apply", "-json", "-auto-approve"]).await;
+    assert!(said.diagnostics().contains("cannot start process: \"/no/such/program\": No such file"), "{}", said.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_without_a_place_for_processes_says_so() {
+    let mut bench = Bench::new(&process_template("exec sleep 1000")).await;
+    bench.tell("BERTH_PROCESS_ROOT", "");
+    let said = bench.terraform(&["apply", "-json", "-auto-approve"]).await;
+    assert!(!said.success && said.diagnostics().contains("does not run workspaces on its own machine"), "{}", said.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_stop_keeps_the_process_in_the_state_and_the_next_one_ends_it() {
+    let command = "trap 'echo > $HOME/told' TERM; while :; do sleep 0.1; done";
+    let mut bench = Bench::new(&process_template(command).replace("= 5", "= 600")).await;
+    bench.build("start").await;
+    bench.tell("CODER_WORKSPACE_TRANSITION", "stop");
+    let child = bench.begin(&["apply", "-json", "-auto-approve"]);
+    let told = bench.path(&format!("root/{}/home/told", bench.id));
+    until("the process was asked to end", || told.exists()).await;
+    kill(Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()), Signal::SIGINT).unwrap();
+    let said = bench::Said::from(child.wait_with_output().await.unwrap());
+    assert!(!said.success && said.diagnostics().contains("interrupted while processes"), "{}", said.text);
+    assert!(bench.attributes("berth_process.workspace")["pid"].is_i64());
+
+    end(&bench.attributes("berth_process.workspace")["pid"]);
+    bench.build("stop").await;
+    assert_eq!(bench.processes(), Vec::<i32>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_longer_grace_updates_in_place_and_another_command_replaces() {
+    let mut bench = Bench::new(&process_template("exec sleep 1000")).await;
+    bench.build("start").await;
+    let pid = bench.attributes("berth_process.workspace")["pid"].clone();
+    fs::write(bench.path("template/main.tf"), process_template("exec sleep 1000").replace("= 5", "= 7")).unwrap();
+    assert_eq!(bench.build("start").await.changes(), ["update berth_process.workspace[0]"]);
+    assert_eq!(bench.attributes("berth_process.workspace")["pid"], pid);
+    fs::write(bench.path("template/main.tf"), process_template("exec sleep 2000")).unwrap();
+    assert_eq!(bench.build("start").await.changes(), ["replace berth_process.workspace[0]"]);
+    assert_eq!(bench.processes().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_no_state_knows_is_a_stray() {
+    let mut bench = Bench::new(&process_template("exec sleep 1000")).await;
+    bench.build("start").await;
+    let id = bench.attributes("berth_process.workspace")["id"].as_str().unwrap().to_owned();
+    assert_eq!(end_strays(&bench.id, &BTreeSet::from([id])).await.unwrap(), 0);
+    assert_eq!(bench.processes().len(), 1);
+    assert_eq!(end_strays("another workspace", &BTreeSet::new()).await.unwrap(), 0);
+    assert_eq!(end_strays(&bench.id, &BTreeSet::new()).await.unwrap(), 1);
+    assert_eq!(bench.processes(), Vec::<i32>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_whose_place_moved_is_not_removed() {
+    let mut bench = Bench::new("resource \"berth_directory\" \"home\" {}").await;
+    bench.build("start").await;
+    let other = bench.path("elsewhere").display().to_string();
+    bench.tell("BERTH_PROCESS_ROOT", &other);
+    let said = bench.terraform(&["destroy", "-json", "-auto-approve"]).await;
+    assert!(!said.success && said.diagnostics().contains("directory is not ours"), "{}", said.text);
+    assert!(bench.path(&format!("root/{}/home", bench.id)).is_dir());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_is_not_allowed_fails_with_the_parameter_and_the_reason() {
+    let mut bench = Bench::new(EVERY_TYPE).await;
+    for (name, value, previous, expected) in [
+        ("size", "150", "10", "parameter \"size\": size must be 5 to 100, not 150"),
+        ("size", "15", "30", "parameter \"size\": value 15 must be equal to or greater than the previous value 30"),
+        ("size", "20", "10", ""),
+        ("region", "mars", "eu", "parameter \"region\": the value \"mars\" is not among the options"),
+    ] {
+        bench.tell(&parameter_env_name(name), value);
+        bench.tell(&parameter_previous_env_name(name), previous);
+        bench.tell("CODER_SECRET_ENV_NPM_TOKEN", "x");
+        let said = bench.terraform(&["plan", "-json"]).await;
+        assert_eq!(said.success, expected.is_empty(), "{}", said.text);
+        assert!(said.diagnostics().contains(expected), "{}", said.diagnostics());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_in_a_template_is_told_with_its_place() {
+    let template = r#"
+        resource "coder_agent" "main" {
+          os   = "beos"
+          arch = "amd64"
+          dir  = "/work"
+        }
+        resource "coder_script" "never" {
+          agent_id     = coder_agent.main.id
+          display_name = "Never"
+          script       = "true"
+        }
+        resource "coder_metadata" "twice" {
+          resource_id = coder_agent.main.id
+          item {
+            key = "a"
+          }
+          item {
+            key = "a"
+          }
+        }
+    "#;
+    let bench = Bench::new(template).await;
+    let said = bench.terraform(&["plan", "-json"]).await;
+    let os = said.lines.iter().find(|line| line["diagnostic"]["summary"] == "invalid os").unwrap();
+    assert_eq!(os["diagnostic"]["range"]["start"]["line"], 3);
+    assert!(said.diagnostics().contains("questionable dir"), "{}", said.diagnostics());
+    fs::write(bench.path("template/main.tf"), template.replace("beos", "linux")).unwrap();
+    let said = bench.terraform(&["plan", "-json"]).await;
+    for expected in ["script never runs", "duplicate item key"] {
+        assert!(said.diagnostics().contains(expected), "{}", said.diagnostics());
+    }
+}
