@@ -1,1 +1,29 @@
-//! Placeholder.
+//! The tailnet: an authenticated, encrypted connection between a developer's machine and an agent, direct when the networks allow it and
+//! through the relay when not.
+//!
+//! ```text
+//! client: Tailnet::bind -> connect(&Ticket) -> Peer -> open(Target) -> TunnelStream
+//! agent:  Tailnet::bind -> accept() -> Incoming -> verify(&VerifyingKey) -> Session -> next() -> Request -> accept() -> TunnelStream
+//! ```
+//!
+//! Both ends are iroh endpoints (QUIC, ed25519 identities); no public infrastructure is ever asked. A stream begins with the frame of
+//! [`berth_wire::tunnel`]; after it, the bytes are the caller's. Beside the streams, each end tells the other how far it has *consumed* each
+//! stream (see [`credit`]), so that a reader who pauses stops the writer instead of killing the connection.
+
+mod credit;
+mod health;
+mod identity;
+mod inbox;
+mod link;
+mod open;
+mod peer;
+mod session;
+mod stream;
+mod tailnet;
+
+pub use health::Health;
+pub use identity::Identity;
+pub use peer::{ConnectError, PathInfo, Peer};
+pub use session::{Incoming, Refusal, Request, Session};
+pub use stream::{TunnelStream, splice};
+pub use tailnet::{BindError, OnlineError, Tailnet, TailnetConfig};

@@ -1,0 +1,171 @@
+//! The client's side of a connection.
+
+use crate::{
+    link::{Code, Counted, Link, explain},
+    open,
+    stream::{TunnelStream, connection_error},
+    tailnet::Tailnet,
+};
+use berth_wire::{
+    agent::Ticket,
+    domain::Secret,
+    tunnel::{ALPN, Open, Target},
+};
+use iroh::{EndpointAddr, EndpointId, RelayUrl, TransportAddr};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::Mutex,
+    time::Instant,
+};
+
+/// How long an agent that the control plane calls connected may take to answer. The relay drops packets to the absent without a word.
+const CONNECT_WITHIN: Duration = Duration::from_secs(20);
+
+/// Why an agent cannot be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The introduction is not usable.
+    #[error("the ticket names {0:?}, which is not an endpoint or a relay")]
+    Ticket(String),
+    /// This end was closed.
+    #[error("this end of the tailnet is closed")]
+    Closed,
+    /// Nobody answered in time.
+    #[error("the agent did not answer within {} seconds", CONNECT_WITHIN.as_secs())]
+    Silent,
+    /// The connection could not be made.
+    #[error("cannot connect to the agent: {0}")]
+    Failed(String),
+}
+
+/// A connection to an agent. Cheap to clone; it closes when the last clone and the last stream are gone.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    link: Arc<Link>,
+    ticket: Secret,
+    hello: Arc<Mutex<TunnelStream>>,
+    pings: Arc<AtomicU64>,
+}
+
+/// How a connection goes at the moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathInfo {
+    /// Whether it is direct, not through the relay.
+    pub direct: bool,
+    /// The relay, when it goes through one.
+    pub relay_url: Option<String>,
+    /// The other end's address, when it is direct.
+    pub remote_addr: Option<std::net::SocketAddr>,
+    /// The round trip as QUIC estimates it.
+    pub rtt: Duration,
+}
+
+impl Tailnet {
+    /// Connects to the agent of a ticket and shows the ticket at once; a refusal shows at the first read or at [`Peer::admitted`]. The
+    /// connection begins through the relay and moves to a direct path when one is found. Takes two round trips.
+    ///
+    /// # Errors
+    /// [`ConnectError`]. An agent that is not there shows only as [`ConnectError::Silent`], after 20 seconds.
+    pub async fn connect(&self, ticket: &Ticket) -> Result<Peer, ConnectError> {
+        let id: EndpointId =
+            ticket.agent_endpoint_id.parse().map_err(|_| ConnectError::Ticket(ticket.agent_endpoint_id.clone()))?;
+        let relay: RelayUrl = ticket.relay.url.parse().map_err(|_| ConnectError::Ticket(ticket.relay.url.clone()))?;
+        self.learn_relay(&ticket.relay).await.map_err(|_| ConnectError::Ticket(ticket.relay.url.clone()))?;
+        let endpoint = self.endpoint();
+        if endpoint.is_closed() {
+            return Err(ConnectError::Closed);
+        }
+        let address = EndpointAddr::new(id).with_relay_url(relay);
+        let connection = tokio::time::timeout(CONNECT_WITHIN, endpoint.connect(address, ALPN))
+            .await
+            .map_err(|_| ConnectError::Silent)?
+            .map_err(|error| ConnectError::Failed(format!("{error:#}")))?;
+        let link = Link::new(connection, Counted::new(self.links()));
+        let hello = open_stream(&link, &ticket.ticket, Target::Ping).await;
+        let hello = hello.map_err(|error| ConnectError::Failed(error.to_string()))?;
+        let (hello, pings) = (Arc::new(Mutex::new(hello)), Arc::new(AtomicU64::new(0)));
+        Ok(Peer { link, ticket: ticket.ticket.clone(), hello, pings })
+    }
+}
+
+impl Peer {
+    /// Opens a stream to `target`. Returns without waiting for the agent: write at once, and a refusal shows as an error of the first read
+    /// (`PermissionDenied`, `ConnectionRefused`, `Unsupported`).
+    ///
+    /// # Errors
+    /// When the connection is over.
+    pub async fn open(&self, target: Target) -> io::Result<TunnelStream> {
+        open_stream(&self.link, &self.ticket, target).await
+    }
+
+    /// Sends a few bytes to the agent and back; how long that took. The first one also waits for the agent's answer to the ticket.
+    ///
+    /// # Errors
+    /// `PermissionDenied` when the agent refused the ticket; others when the connection is over.
+    pub async fn ping(&self) -> io::Result<Duration> {
+        let mut hello = self.hello.lock().await;
+        let number = self.pings.fetch_add(1, Ordering::Relaxed);
+        let started = Instant::now();
+        hello.write_u64(number).await?;
+        // An earlier ping whose caller gave up may still be on its way back.
+        while hello.read_u64().await? != number {}
+        Ok(started.elapsed())
+    }
+
+    /// Waits until the agent has accepted the ticket.
+    ///
+    /// # Errors
+    /// As [`Peer::ping`].
+    pub async fn admitted(&self) -> io::Result<()> {
+        self.ping().await.map(drop)
+    }
+
+    /// How the connection goes at the moment; `None` when it is over.
+    #[must_use]
+    pub fn path(&self) -> Option<PathInfo> {
+        let paths = self.link.connection().paths();
+        let path = paths.iter().find(|path| path.is_selected()).or_else(|| paths.iter().next())?;
+        let (mut relay_url, mut remote_addr) = (None, None);
+        match path.remote_addr() {
+            TransportAddr::Relay(url) => relay_url = Some(url.to_string()),
+            TransportAddr::Ip(address) => remote_addr = Some(*address),
+            _ => {}
+        }
+        Some(PathInfo { direct: path.is_ip(), relay_url, remote_addr, rtt: path.rtt() })
+    }
+
+    /// Waits for the end of the connection and tells why it ended.
+    pub async fn closed(&self) -> String {
+        explain(&self.link.connection().closed().await).1
+    }
+
+    /// Whether the connection is up.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.link.connection().close_reason().is_none()
+    }
+
+    /// Ends the connection and all its streams now. What is still on its way is lost.
+    pub fn close(&self) {
+        self.link.close(Code::Done, "done");
+    }
+}
+
+/// Opens a stream and writes its first frame. The ticket goes with the first stream of a connection, [`Peer`]'s hello: the agent reads that
+/// one first, whatever order they arrive in.
+async fn open_stream(link: &Arc<Link>, ticket: &Secret, target: Target) -> io::Result<TunnelStream> {
+    let opened = link.connection().open_bi().await;
+    let (mut send, recv) = opened.map_err(|error| connection_error(&error))?;
+    let ticket = (send.id().index() == 0).then(|| ticket.clone());
+    let frame = open::encode(&Open { ticket, target })?;
+    send.write_all(&frame).await?;
+    Ok(TunnelStream::new(Arc::clone(link), send, recv, true))
+}

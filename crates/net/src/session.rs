@@ -1,0 +1,266 @@
+//! The agent's side of a connection: nobody gets a stream without a ticket.
+
+use crate::{
+    link::{Code, Counted, Link},
+    open::{self, OPEN_WITHIN, OpenError},
+    stream::TunnelStream,
+    tailnet::Tailnet,
+};
+use berth_wire::{
+    ticket::{AgentClaims, VerifyingKey},
+    tunnel::{Open, Status, Target},
+};
+use iroh::endpoint::{Connection, RecvStream, SendStream};
+use std::{io, sync::Arc, time::Duration};
+use tokio::{
+    io::AsyncWriteExt,
+    sync::{OwnedSemaphorePermit, mpsc},
+    task::JoinSet,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+/// Connections that have not shown their ticket yet.
+pub(crate) const UNVERIFIED_MAX: usize = 64;
+/// Connections that have.
+pub(crate) const SESSIONS_MAX: usize = 256;
+/// Streams at a time within one connection.
+pub(crate) const STREAMS_MAX: u32 = 256;
+/// How long a refused peer is given to read why.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Why a connection was not let in. Worth a line in the agent's log, no more.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The handshake did not end, or not in time.
+    #[error("the connection was not established")]
+    Handshake(#[source] io::Error),
+    /// No stream with a ticket in time, or one that is not understood.
+    #[error("endpoint {peer} showed no ticket: {reason}")]
+    NoTicket {
+        /// The peer's endpoint id.
+        peer: String,
+        /// What it did instead.
+        reason: String,
+    },
+    /// The ticket is not one of ours, is over, or is for someone else.
+    #[error("endpoint {peer} showed a ticket that is not valid: {reason}")]
+    BadTicket {
+        /// The peer's endpoint id.
+        peer: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Too many connections.
+    #[error("there are {SESSIONS_MAX} connections already")]
+    Busy,
+}
+
+/// A connection that has not proven anything yet.
+#[derive(Debug)]
+pub struct Incoming {
+    incoming: iroh::endpoint::Incoming,
+    tailnet: Tailnet,
+    unverified: OwnedSemaphorePermit,
+}
+
+impl Tailnet {
+    /// The next connection; `None` once this end is closed. Handle each in a task of its own: [`Incoming::verify`] waits for the peer.
+    pub async fn accept(&self) -> Option<Incoming> {
+        loop {
+            let incoming = self.next_incoming().await?;
+            match Arc::clone(self.unverified()).try_acquire_owned() {
+                Ok(unverified) => return Some(Incoming { incoming, tailnet: self.clone(), unverified }),
+                Err(_) => incoming.refuse(),
+            }
+        }
+    }
+}
+
+impl Incoming {
+    /// Lets the peer in if it shows a valid ticket for its own key and ours within 10 seconds. Otherwise it is told so and the connection is
+    /// closed with code 403.
+    ///
+    /// # Errors
+    /// [`Refusal`]: why not.
+    pub async fn verify(self, key: &VerifyingKey) -> Result<Session, Refusal> {
+        let handshake = tokio::time::timeout(OPEN_WITHIN, self.incoming).await;
+        let connection = handshake
+            .map_err(|_| Refusal::Handshake(io::ErrorKind::TimedOut.into()))?
+            .map_err(|error| Refusal::Handshake(io::Error::other(format!("{error:#}"))))?;
+        let Ok(permit) = Arc::clone(self.tailnet.sessions()).try_acquire_owned() else {
+            connection.close(Code::Busy.var_int(), b"the agent has too many connections");
+            return Err(Refusal::Busy);
+        };
+        match first_stream(&connection, key, &self.tailnet.endpoint_id()).await {
+            Ok((claims, target, send, recv)) => {
+                drop(self.unverified);
+                let link = Link::new(connection, Counted::new(self.tailnet.links()));
+                Ok(Session::start(link, claims, (target, send, recv), permit))
+            }
+            Err(refusal) => {
+                connection.close(Code::Denied.var_int(), b"the agent refused the ticket");
+                Err(refusal)
+            }
+        }
+    }
+}
+
+async fn first_stream(
+    connection: &Connection,
+    key: &VerifyingKey,
+    own_id: &str,
+) -> Result<(AgentClaims, Target, SendStream, RecvStream), Refusal> {
+    let peer = connection.remote_id().to_string();
+    let no_ticket = |reason: String| Refusal::NoTicket { peer: peer.clone(), reason };
+    let (mut send, mut recv) = match tokio::time::timeout(OPEN_WITHIN, connection.accept_bi()).await {
+        Ok(accepted) => accepted.map_err(|error| no_ticket(error.to_string()))?,
+        Err(_) => return Err(no_ticket("it opened no stream".to_owned())),
+    };
+    let open = match open::read(&mut recv).await {
+        Ok(open) => open,
+        Err(error) => {
+            last_words(&mut send, status_of(&error)).await;
+            return Err(no_ticket(error.to_string()));
+        }
+    };
+    match check(&open, key, &peer, own_id) {
+        Ok(claims) => Ok((claims, open.target, send, recv)),
+        Err(reason) => {
+            last_words(&mut send, Status::Denied).await;
+            Err(Refusal::BadTicket { peer, reason })
+        }
+    }
+}
+
+/// The ticket must be ours, for this peer and for this agent.
+fn check(open: &Open, key: &VerifyingKey, peer: &str, own_id: &str) -> Result<AgentClaims, String> {
+    let ticket = open.ticket.as_ref().ok_or("there is none")?;
+    let claims = key.agent(ticket.expose()).map_err(|error| {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        cause.unwrap_or_else(|| error.to_string())
+    })?;
+    if claims.eid != peer {
+        return Err("it belongs to another endpoint".to_owned());
+    }
+    if claims.agent != own_id {
+        return Err("it is for another agent".to_owned());
+    }
+    Ok(claims)
+}
+
+const fn status_of(error: &OpenError) -> Status {
+    match error {
+        OpenError::Malformed => Status::Malformed,
+        OpenError::Read(_) | OpenError::Late => Status::Denied,
+    }
+}
+
+/// Writes the status and waits a moment for it to arrive.
+async fn last_words(send: &mut SendStream, status: Status) {
+    if send.write_all(&[status as u8]).await.is_ok() && send.finish().is_ok() {
+        tokio::time::timeout(LAST_WORDS, send.stopped()).await.ok();
+    }
+}
+
+/// A connection whose peer showed a valid ticket. Pings are answered here; everything else is a [`Request`].
+#[derive(Debug)]
+pub struct Session {
+    claims: AgentClaims,
+    link: Arc<Link>,
+    requests: mpsc::Receiver<Request>,
+    _streams: AbortOnDropHandle<()>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Session {
+    fn start(link: Arc<Link>, claims: AgentClaims, first: (Target, SendStream, RecvStream), permit: OwnedSemaphorePermit) -> Self {
+        let (found, requests) = mpsc::channel(1);
+        let streams = AbortOnDropHandle::new(tokio::task::spawn(accept_streams(Arc::clone(&link), first, found)));
+        Self { claims, link, requests, _streams: streams, _permit: permit }
+    }
+
+    /// Who is at the other end.
+    #[must_use]
+    pub const fn claims(&self) -> &AgentClaims {
+        &self.claims
+    }
+
+    /// The next stream the peer wants; `None` once the connection is over.
+    pub async fn next(&mut self) -> Option<Request> {
+        self.requests.recv().await
+    }
+
+    /// Ends the connection and all its streams now.
+    pub fn close(&self) {
+        self.link.close(Code::Done, "the agent closed the connection");
+    }
+}
+
+/// A stream the peer wants.
+#[derive(Debug)]
+pub struct Request {
+    target: Target,
+    link: Arc<Link>,
+    send: SendStream,
+    recv: RecvStream,
+}
+
+impl Request {
+    /// What the peer wants it joined to: [`Target::Ssh`] or [`Target::Tcp`].
+    #[must_use]
+    pub const fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Says yes.
+    ///
+    /// # Errors
+    /// When the connection is over.
+    pub async fn accept(mut self) -> io::Result<TunnelStream> {
+        self.send.write_all(&[Status::Ok as u8]).await?;
+        Ok(TunnelStream::new(self.link, self.send, self.recv, false))
+    }
+
+    /// Says that the target cannot be reached.
+    pub async fn refuse(mut self) {
+        last_words(&mut self.send, Status::Refused).await;
+    }
+}
+
+/// Reads the first frame of each stream, side by side: a slow one keeps nobody waiting.
+async fn accept_streams(link: Arc<Link>, first: (Target, SendStream, RecvStream), found: mpsc::Sender<Request>) {
+    let mut streams = JoinSet::new();
+    let (target, send, recv) = first;
+    streams.spawn(dispatch(Request { target, link: Arc::clone(&link), send, recv }, found.clone()));
+    loop {
+        tokio::select! {
+            accepted = link.connection().accept_bi() => {
+                let Ok((send, recv)) = accepted else { return };
+                streams.spawn(read_request(Arc::clone(&link), send, recv, found.clone()));
+            }
+            Some(_) = streams.join_next() => {}
+        }
+    }
+}
+
+async fn read_request(link: Arc<Link>, mut send: SendStream, mut recv: RecvStream, found: mpsc::Sender<Request>) {
+    match open::read(&mut recv).await {
+        Ok(open) => dispatch(Request { target: open.target, link, send, recv }, found).await,
+        Err(error) => last_words(&mut send, status_of(&error)).await,
+    }
+}
+
+async fn dispatch(request: Request, found: mpsc::Sender<Request>) {
+    if request.target == Target::Ping {
+        // Ends with the stream or the connection; either way there is nobody left to tell.
+        echo(request).await.ok();
+    } else {
+        found.send(request).await.ok();
+    }
+}
+
+async fn echo(request: Request) -> io::Result<()> {
+    let (mut reader, mut writer) = tokio::io::split(request.accept().await?);
+    tokio::io::copy(&mut reader, &mut writer).await?;
+    writer.shutdown().await
+}

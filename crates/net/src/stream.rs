@@ -1,0 +1,172 @@
+//! A stream of a connection, as both ends use it.
+
+use crate::{
+    credit::SendCredit,
+    inbox::{End, Inbox},
+    link::{Code, Link, end, explain},
+};
+use berth_wire::tunnel::Status;
+use bytes::BytesMut;
+use iroh::endpoint::{ReadError, RecvStream, SendStream, VarInt, WriteError};
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio_util::task::AbortOnDropHandle;
+
+/// How much is read from QUIC at a time.
+const READ_BYTES: usize = 64 * 1024;
+/// The buffer of each direction of a [`splice`]: 128 KiB carries 1.4 times what tokio's 8 KiB do.
+const SPLICE_BYTES: usize = 128 * 1024;
+/// The code of a stream that was given up.
+const ABORTED: VarInt = VarInt::from_u32(1);
+
+/// Bytes to and from the other end. Reading may pause for as long as it likes: the writer then stops, nothing breaks. Dropping it after
+/// writing ends it in order; what was written still arrives as long as the connection is up.
+#[derive(Debug)]
+pub struct TunnelStream {
+    send: SendStream,
+    id: u64,
+    credit: Arc<SendCredit>,
+    inbox: Arc<Inbox>,
+    link: Arc<Link>,
+    _drain: AbortOnDropHandle<()>,
+}
+
+impl TunnelStream {
+    /// `answered`: whether the first byte that arrives is the other end's [`Status`].
+    pub(crate) fn new(link: Arc<Link>, send: SendStream, recv: RecvStream, answered: bool) -> Self {
+        let (credit, inbox) = (SendCredit::new(), Arc::new(Inbox::default()));
+        let id = u64::from(send.id());
+        link.writers().add(id, &credit);
+        let drain = drain(recv, Arc::clone(&inbox), Arc::clone(&link), answered);
+        let drain = AbortOnDropHandle::new(tokio::task::spawn(drain));
+        Self { send, id, credit, inbox, link, _drain: drain }
+    }
+
+    /// Gives the stream up: the other end reads an error instead of an end. For a byte stream that broke in the middle.
+    pub fn abort(mut self) {
+        self.send.reset(ABORTED).ok();
+    }
+}
+
+impl Drop for TunnelStream {
+    fn drop(&mut self) {
+        self.link.writers().remove(self.id);
+    }
+}
+
+impl AsyncRead for TunnelStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(limit) = ready!(self.inbox.poll_read(cx, buffer))? {
+            self.link.grant(self.id, limit);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for TunnelStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(error) = self.inbox.error() {
+            return Poll::Ready(Err(error));
+        }
+        if let Some(error) = self.link.connection().close_reason() {
+            return Poll::Ready(Err(connection_error(&error)));
+        }
+        let available = ready!(self.credit.poll_available(cx));
+        let part = data.get(..available).unwrap_or(data);
+        let written = ready!(Pin::new(&mut self.send).poll_write(cx, part)).map_err(|error| write_error(&self.inbox, error))?;
+        self.credit.spend(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Fails only when the stream is over already, which is what was wanted.
+        self.send.finish().ok();
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Joins two byte streams until both directions have ended or one broke; answers with the bytes that went from `tunnel` to `other` and back.
+/// When one broke, so does the tunnel: its other end reads an error, not an end.
+///
+/// # Errors
+/// What the broken side said.
+pub async fn splice(mut tunnel: TunnelStream, other: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<(u64, u64)> {
+    let joined = tokio::io::copy_bidirectional_with_sizes(&mut tunnel, other, SPLICE_BYTES, SPLICE_BYTES).await;
+    if joined.is_err() {
+        tunnel.abort();
+    }
+    joined
+}
+
+/// Moves everything that arrives into the inbox, at once, however slow the reader is.
+async fn drain(mut recv: RecvStream, inbox: Arc<Inbox>, link: Arc<Link>, answered: bool) {
+    if answered && let Err(end) = read_status(&mut recv).await {
+        inbox.end(end);
+        return;
+    }
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.reserve(READ_BYTES);
+        match recv.read_buf(&mut buffer).await {
+            Ok(0) => return inbox.end(End::Finished),
+            Ok(_) => {
+                if inbox.push(buffer.split().freeze()).is_err() {
+                    link.close(Code::Protocol, "a stream went past its credit");
+                    return inbox.end(End::failed(io::ErrorKind::InvalidData, "the other end broke the protocol"));
+                }
+            }
+            Err(error) => return inbox.end(read_end(&error)),
+        }
+    }
+}
+
+async fn read_status(recv: &mut RecvStream) -> Result<(), End> {
+    let byte = match recv.read_u8().await {
+        Ok(byte) => byte,
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            return Err(End::failed(error.kind(), "the agent closed the stream without an answer"));
+        }
+        Err(error) => return Err(read_end(&error)),
+    };
+    match Status::from_byte(byte) {
+        Some(Status::Ok) => Ok(()),
+        Some(Status::Denied) => Err(End::failed(io::ErrorKind::PermissionDenied, "the agent refused the ticket")),
+        Some(Status::Refused) => Err(End::failed(io::ErrorKind::ConnectionRefused, "nothing answers there in the workspace")),
+        Some(Status::Malformed) | None => Err(End::failed(io::ErrorKind::Unsupported, "the agent speaks another version")),
+    }
+}
+
+/// What a failed read means. noq wraps its own error in the I/O error.
+fn read_end(error: &io::Error) -> End {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<ReadError>()) {
+        Some(ReadError::ConnectionLost(lost)) => end(lost),
+        Some(ReadError::Reset(_)) => End::failed(io::ErrorKind::ConnectionReset, "the other end gave the stream up"),
+        _ => End::failed(error.kind(), error.to_string()),
+    }
+}
+
+fn write_error(inbox: &Inbox, error: WriteError) -> io::Error {
+    // The reason, when the other end gave one, arrived on the way back.
+    if let Some(error) = inbox.error() {
+        return error;
+    }
+    match error {
+        WriteError::ConnectionLost(lost) => connection_error(&lost),
+        WriteError::Stopped(_) => io::Error::new(io::ErrorKind::BrokenPipe, "the other end does not read any more"),
+        other => io::Error::new(io::ErrorKind::BrokenPipe, other.to_string()),
+    }
+}
+
+pub(crate) fn connection_error(error: &iroh::endpoint::ConnectionError) -> io::Error {
+    let (kind, text) = explain(error);
+    io::Error::new(kind, text)
+}

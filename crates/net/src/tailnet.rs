@@ -1,0 +1,291 @@
+//! An endpoint on the tailnet.
+
+use crate::{
+    Identity,
+    health::{self, Health},
+    session::{SESSIONS_MAX, STREAMS_MAX, UNVERIFIED_MAX},
+};
+use berth_wire::{agent::Relay, tunnel::ALPN};
+use iroh::{
+    Endpoint, RelayConfig, RelayMap, RelayMode, RelayUrl,
+    endpoint::{IdleTimeout, QuicTransportConfig, VarInt, presets},
+};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, watch},
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+/// Sessions survive a connection that is gone for this long: a lift, a tunnel, a relay that restarts, a laptop that naps.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// What an endpoint needs to come up.
+#[derive(Debug, Clone)]
+pub struct TailnetConfig {
+    /// Who it is.
+    pub identity: Identity,
+    /// Where it can be met, and its admission there.
+    pub relay: Relay,
+    /// Whether it may use direct paths; else everything goes through the relay.
+    pub direct: bool,
+    /// Whether it takes connections: an agent does, a client does not.
+    pub accept: bool,
+}
+
+/// Why an endpoint did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The relay's address is not one.
+    #[error("{0:?} is not the URL of a relay")]
+    Relay(String),
+    /// No socket could be opened.
+    #[error("cannot open a socket: {0}")]
+    Socket(String),
+}
+
+/// Why an endpoint is not at its relay.
+#[derive(Debug, thiserror::Error)]
+pub enum OnlineError {
+    /// The relay refused the token. Get a new one and call [`Tailnet::update_relay`].
+    #[error("the relay refused to let us in: {0}")]
+    Denied(String),
+    /// No answer in time.
+    #[error("cannot reach the relay: {0}")]
+    Unreachable(String),
+    /// This end was closed.
+    #[error("this end of the tailnet is closed")]
+    Closed,
+}
+
+/// An endpoint on the tailnet. Cheap to clone. Call [`Tailnet::close`] before the process ends, or peers learn of it only minutes later.
+#[derive(Debug, Clone)]
+pub struct Tailnet {
+    inner: Arc<Inner>,
+    _supervisor: Arc<AbortOnDropHandle<()>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    config: Mutex<TailnetConfig>,
+    /// The current endpoint; replaced by [`Inner::rebuild`].
+    endpoint: watch::Sender<Endpoint>,
+    pub(crate) health: watch::Sender<Health>,
+    links: Arc<AtomicUsize>,
+    unverified: Arc<Semaphore>,
+    sessions: Arc<Semaphore>,
+    rebuilding: tokio::sync::Mutex<()>,
+    closed: CancellationToken,
+}
+
+impl Tailnet {
+    /// Opens the sockets and begins to connect to the relay; returns without waiting for it.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub async fn bind(config: TailnetConfig) -> Result<Self, BindError> {
+        let endpoint = bind(&config).await?;
+        let inner = Arc::new(Inner {
+            config: Mutex::new(config),
+            endpoint: watch::Sender::new(endpoint),
+            health: watch::Sender::new(Health::Connecting),
+            links: Arc::default(),
+            unverified: Arc::new(Semaphore::new(UNVERIFIED_MAX)),
+            sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
+            rebuilding: tokio::sync::Mutex::new(()),
+            closed: CancellationToken::new(),
+        });
+        let supervisor = AbortOnDropHandle::new(tokio::task::spawn(health::supervise(Arc::clone(&inner))));
+        Ok(Self { inner, _supervisor: Arc::new(supervisor) })
+    }
+
+    /// This endpoint's name on the tailnet.
+    #[must_use]
+    pub fn endpoint_id(&self) -> String {
+        self.endpoint().id().to_string()
+    }
+
+    /// How the connection to the relay is, and each change of it. A direct connection to a peer can be up while this is not.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.inner.health.subscribe()
+    }
+
+    /// Waits until the relay has let us in, `patience` at the most.
+    ///
+    /// # Errors
+    /// [`OnlineError::Denied`] at once when the relay refuses us; [`OnlineError::Unreachable`] after `patience`.
+    pub async fn online(&self, patience: Duration) -> Result<(), OnlineError> {
+        let mut health = self.health();
+        let settled = health.wait_for(|health| matches!(health, Health::Connected | Health::Denied { .. }));
+        let settled = tokio::select! {
+            settled = tokio::time::timeout(patience, settled) => settled.map(|value| value.map(|health| health.clone())),
+            () = self.inner.closed.cancelled() => return Err(OnlineError::Closed),
+        };
+        match settled {
+            Ok(Ok(Health::Denied { reason })) => Err(OnlineError::Denied(reason)),
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(OnlineError::Closed),
+            Err(_) => Err(OnlineError::Unreachable(match &*self.inner.health.borrow() {
+                Health::Disconnected { reason, .. } => reason.clone(),
+                _ => format!("no answer in {} seconds", patience.as_secs()),
+            })),
+        }
+    }
+
+    /// Takes a new relay or a new token. An endpoint presents the token it began with until it is refused, so: when [`Health::Denied`], this
+    /// replaces the endpoint (same identity; its connections end), otherwise the new token waits for the next connection to the relay.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub async fn update_relay(&self, relay: Relay) -> Result<(), BindError> {
+        let old = {
+            let mut config = crate::credit::lock(&self.inner.config);
+            std::mem::replace(&mut config.relay, relay.clone())
+        };
+        let denied = matches!(&*self.inner.health.borrow(), Health::Denied { .. });
+        if denied {
+            return self.inner.rebuild().await;
+        }
+        self.learn_relay(&relay).await?;
+        if old.url != relay.url
+            && let Ok(url) = old.url.parse::<RelayUrl>()
+        {
+            self.endpoint().remove_relay(&url).await;
+        }
+        Ok(())
+    }
+
+    /// Tells all peers that we go, and goes. Takes a few round trips, 3 seconds at the most.
+    pub async fn close(&self) {
+        self.inner.closed.cancel();
+        self.endpoint().close().await;
+    }
+
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        self.inner.endpoint()
+    }
+
+    pub(crate) fn links(&self) -> &Arc<AtomicUsize> {
+        &self.inner.links
+    }
+
+    pub(crate) fn unverified(&self) -> &Arc<Semaphore> {
+        &self.inner.unverified
+    }
+
+    pub(crate) fn sessions(&self) -> &Arc<Semaphore> {
+        &self.inner.sessions
+    }
+
+    /// Makes a relay and the token for it known to the endpoint.
+    pub(crate) async fn learn_relay(&self, relay: &Relay) -> Result<(), BindError> {
+        let config = relay_config(relay)?;
+        self.endpoint().insert_relay(config.url.clone(), Arc::new(config)).await;
+        Ok(())
+    }
+
+    /// The next connection, over replacements of the endpoint.
+    pub(crate) async fn next_incoming(&self) -> Option<iroh::endpoint::Incoming> {
+        let mut current = self.inner.endpoint.subscribe();
+        loop {
+            let endpoint = current.borrow_and_update().clone();
+            tokio::select! {
+                Some(incoming) = endpoint.accept() => return Some(incoming),
+                replaced = current.changed() => replaced.ok()?,
+                () = self.inner.closed.cancelled() => return None,
+            }
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        self.endpoint.borrow().clone()
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Endpoint> {
+        self.endpoint.subscribe()
+    }
+
+    /// Whether no connection would be lost by replacing the endpoint.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.links.load(Ordering::Relaxed) == 0
+    }
+
+    pub(crate) const fn closed(&self) -> &CancellationToken {
+        &self.closed
+    }
+
+    /// Replaces the endpoint by a new one with the same identity.
+    pub(crate) async fn rebuild(&self) -> Result<(), BindError> {
+        let _alone = self.rebuilding.lock().await;
+        let config = crate::credit::lock(&self.config).clone();
+        let old = self.endpoint();
+        // The old one goes first: of two endpoints with one key, the relay serves only one.
+        old.close().await;
+        let endpoint = bind(&config).await?;
+        self.health.send_replace(Health::Connecting);
+        self.endpoint.send_replace(endpoint);
+        Ok(())
+    }
+}
+
+impl Drop for Inner {
+    /// An endpoint that nobody closed is closed behind the caller's back, so that peers hear of it if the process lives on for a moment.
+    fn drop(&mut self) {
+        let endpoint = self.endpoint();
+        if !endpoint.is_closed()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(async move { endpoint.close().await });
+        }
+    }
+}
+
+async fn bind(config: &TailnetConfig) -> Result<Endpoint, BindError> {
+    let relay = relay_config(&config.relay)?;
+    let loopback = relay.url.host_str().is_some_and(is_loopback);
+    let map: RelayMap = relay.into();
+    let mut builder = Endpoint::builder(presets::Minimal)
+        .secret_key(config.identity.key())
+        .relay_mode(RelayMode::Custom(map))
+        .transport_config(transport());
+    if config.accept {
+        builder = builder.alpns(vec![ALPN.to_vec()]);
+    }
+    if !loopback {
+        builder = builder.proxy_from_env();
+    }
+    if !config.direct {
+        // Not without IP at all: the loopback socket keeps send batching on, which more than doubles what the relay path carries.
+        let bound = builder.clear_ip_transports().bind_addr("127.0.0.1:0");
+        builder = bound.map_err(|error| BindError::Socket(error.to_string()))?;
+    }
+    builder.bind().await.map_err(|error| BindError::Socket(format!("{error:#}")))
+}
+
+/// Windows stay at their defaults: a larger stream window overruns receive buffers and brings the connection nearer to the defect that
+/// [`crate::credit`] is about.
+fn transport() -> QuicTransportConfig {
+    let builder = QuicTransportConfig::builder()
+        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
+        .max_concurrent_uni_streams(VarInt::from_u32(1));
+    builder.max_idle_timeout(IdleTimeout::try_from(IDLE).ok()).build()
+}
+
+fn relay_config(relay: &Relay) -> Result<RelayConfig, BindError> {
+    let url: RelayUrl = relay.url.parse().map_err(|_| BindError::Relay(relay.url.clone()))?;
+    Ok(RelayConfig::new(url, None).with_auth_token(relay.token.expose().as_str()))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
