@@ -54,7 +54,7 @@ fn nested(row: &Nested) -> wire::SchemaNested {
     };
     wire::SchemaNested {
         type_name: row.name.into(),
-        block: Some(block(&row.block, "")),
+        block: Some(wire::SchemaBlock { deprecated: row.deprecated, ..block(&row.block, "") }),
         nesting: nesting.into(),
         min_items: row.min.into(),
         max_items: row.max.into(),

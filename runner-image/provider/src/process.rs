@@ -142,7 +142,12 @@ async fn start(context: &Context, mut planned: Object) -> Result<Done, Diagnosti
     let log = open_log(&path)
         .map_err(|why| Diagnostic::error("cannot open log file", format!("{}: {why}", path.display())).about("log_file"))?;
     let begin = log.metadata().map_or(0, |metadata| metadata.len());
-    let (mut child, leader) = spawn(&context.environment, &planned, &id, log)?;
+    let (mut child, leader) = spawn(&context.environment, &planned, &id, log).inspect_err(|_| {
+        if begin == 0 {
+            // Nobody will look for the empty log of a process that never was.
+            let _ = std::fs::remove_file(&path);
+        }
+    })?;
     planned.insert("id".into(), Value::text(id.as_str()));
     planned.insert("log_file".into(), Value::text(path.to_string_lossy()));
     planned.insert("pid".into(), Value::whole(i64::from(leader.pid)));

@@ -149,6 +149,8 @@ pub struct Nested {
     pub block: Block,
     /// Attributes and blocks beside it that must not be set with it.
     pub conflicts: &'static [&'static str],
+    /// True when templates should stop using it.
+    pub deprecated: bool,
 }
 
 /// How several objects or blocks of one name are kept.
@@ -335,7 +337,7 @@ impl Block {
 
 impl Nested {
     pub(crate) const fn list(name: &'static str, block: Block) -> Self {
-        Self { name, nesting: Nesting::List, min: 0, max: 0, block, conflicts: &[] }
+        Self { name, nesting: Nesting::List, min: 0, max: 0, block, conflicts: &[], deprecated: false }
     }
 
     pub(crate) const fn set(name: &'static str, block: Block) -> Self {
@@ -349,6 +351,11 @@ impl Nested {
 
     pub(crate) const fn max(mut self, max: u32) -> Self {
         self.max = max;
+        self
+    }
+
+    pub(crate) const fn deprecated(mut self) -> Self {
+        self.deprecated = true;
         self
     }
 

@@ -198,17 +198,21 @@ async fn what_a_killed_process_left_behind_is_ended_by_the_next_build() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_ends_daemonised_and_stubborn_processes_and_keeps_the_directory() {
     // One daemon that ignores SIGTERM, one in a new session, one that dropped its environment.
-    let command = "setsid sh -c \"trap '' TERM; while :; do sleep 0.1; done\" & setsid sleep 1000 & env -i setsid sleep 1004 & \
-        echo kept > $HOME/file; exec sleep 1001";
-    let mut bench = Bench::new(&process_template(command).replace("= 5", "= 1")).await;
+    let bare = format!("1000.{}", std::process::id());
+    let command = format!(
+        "setsid sh -c \"trap '' TERM; while :; do sleep 0.1; done\" & setsid sleep 1000 & env -i setsid sleep {bare} & \
+        echo kept > $HOME/file; exec sleep 1001"
+    );
+    let bare = format!("sleep\u{0}{bare}\u{0}");
+    let mut bench = Bench::new(&process_template(&command).replace("= 5", "= 1")).await;
     bench.build("start").await;
     let home = bench.path(&format!("root/{}/home", bench.id));
     until("the file is written", || !text(&home.join("file")).is_empty()).await;
-    until("all have started", || bench.processes().len() >= 3 && count_of("sleep\u{0}1004\u{0}") == 1).await;
+    until("all have started", || bench.processes().len() >= 3 && count_of(&bare) == 1).await;
 
     bench.build("stop").await;
     assert_eq!(bench.processes(), Vec::<i32>::new());
-    assert_eq!(count_of("sleep\u{0}1004\u{0}"), 0);
+    assert_eq!(count_of(&bare), 0);
     assert_eq!(text(&home.join("file")), "kept\n");
 
     bench.build("start").await;

@@ -35,7 +35,8 @@ pub(super) static AI_TASK: Noun = Noun::resource(
             Block::of(&[Attribute::required("id", Type::Text).rules(&[Rule::Uuid]).doc("The app to show; use app_id instead.")]),
         )
         .max(1)
-        .conflicts(&["app_id"])],
+        .conflicts(&["app_id"])
+        .deprecated()],
     ),
     Hooks { create: |context, planned| Box::pin(std::future::ready(create(&context, planned))), ..Hooks::PLAIN },
 )
