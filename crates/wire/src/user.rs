@@ -27,6 +27,41 @@ pub struct CreatedFirstUser {
     pub organization_id: Uuid,
 }
 
+/// `POST /api/v2/users`: makes a user. Roles are given by owners only.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CreateUser {
+    /// An e-mail address, the login name.
+    pub email: String,
+    /// The user's name.
+    pub username: String,
+    /// Their full name.
+    #[serde(default)]
+    pub name: String,
+    /// 8 characters or more.
+    pub password: Secret,
+    /// Words of [`berth_domain::Role`]; none for a member.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+}
+
+/// `GET /api/v2/users`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Users {
+    /// All of them.
+    pub users: Vec<User>,
+    /// How many.
+    pub count: usize,
+}
+
+/// `PUT /api/v2/users/{user}/password`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ChangePassword {
+    /// The one that holds now.
+    pub old_password: Secret,
+    /// The new one, 8 characters or more.
+    pub password: Secret,
+}
+
 /// `POST /api/v2/users/login`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Login {

@@ -27,6 +27,22 @@ pub struct CreateWorkspace {
     pub rich_parameter_values: Vec<ParameterValue>,
 }
 
+/// `PUT /api/v2/workspaces/{id}/autostart`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct SetAutostart {
+    /// Five-field cron with time zone; none or empty for never.
+    #[serde(default)]
+    pub schedule: Option<String>,
+}
+
+/// `PUT /api/v2/workspaces/{id}/ttl`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct SetTtl {
+    /// Time to live after a start; none or 0 for ever.
+    #[serde(default)]
+    pub ttl_ms: Option<i64>,
+}
+
 /// A workspace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Workspace {
