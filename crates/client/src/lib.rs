@@ -19,6 +19,7 @@ pub use error::ClientError;
 pub use follow::Follow;
 pub use http::Client;
 pub use runner::RunnerClient;
+pub use tls::config as tls_config;
 pub use workspace::WorkspacesQuery;
 
 /// The result of every call.

@@ -8,7 +8,10 @@ use std::sync::Arc;
 ///
 /// The machine's own roots (a company's proxy) come on top of the built-in ones (a bare container has none); reading them costs a few
 /// milliseconds, so plain `http` deployments skip them.
-pub(crate) fn config(encrypted: bool) -> Result<ClientConfig, ClientError> {
+///
+/// # Errors
+/// [`ClientError::Setup`].
+pub fn config(encrypted: bool) -> Result<ClientConfig, ClientError> {
     let mut roots = RootCertStore::empty();
     if encrypted {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
