@@ -83,7 +83,7 @@ impl Processes {
             }
             for pid in left.into_iter().filter(|pid| told.insert(*pid)) {
                 for signal in [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGCONT] {
-                    drop(kill(Pid::from_raw(pid), signal));
+                    kill(Pid::from_raw(pid), signal).ok();
                 }
             }
             tokio::time::sleep(END_POLL).await;
@@ -100,7 +100,7 @@ impl Processes {
             }
             for pid in left {
                 killed.insert(pid);
-                drop(kill(Pid::from_raw(pid), Signal::SIGKILL));
+                kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
             }
             tokio::time::sleep(END_POLL).await;
             self.reap_now();
@@ -118,7 +118,7 @@ impl Processes {
         let register = self.register();
         for pid in ProcessTable::read().zombie_children_of(std::process::id()) {
             if !register.waited.contains(&pid) {
-                drop(waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)));
+                waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)).ok();
             }
         }
     }
@@ -138,7 +138,10 @@ pub struct Running {
 
 impl Running {
     fn enter(child: Box<dyn ChildWrapper>, register: &mut Register, processes: &Processes) -> io::Result<Running> {
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).ok_or_else(|| io::Error::other("the process ended before its id was read"))?;
+        let pid = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .ok_or_else(|| io::Error::other("the process ended before its id was read"))?;
         register.waited.insert(pid);
         register.leaders.insert(pid);
         Ok(Running { child, pid: Pid::from_raw(pid), processes: processes.clone() })
@@ -207,7 +210,8 @@ mod tests {
     #[tokio::test]
     async fn ending_all_reaches_a_stubborn_process_and_its_children() {
         let processes = Processes::default();
-        let mut running = processes.spawn(shell("trap '' HUP TERM; sleep 1000 & echo ready; while :; do sleep 1000; done")).unwrap();
+        let mut running =
+            processes.spawn(shell("trap '' HUP TERM; sleep 1000 & echo ready; while :; do sleep 1000; done")).unwrap();
         let mut stdout = running.take_stdout().unwrap();
         tokio::io::AsyncReadExt::read_u8(&mut stdout).await.unwrap();
         let killed = processes.end_all(Duration::from_millis(200)).await;

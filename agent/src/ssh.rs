@@ -198,7 +198,10 @@ fn is_departure(error: &russh::Error) -> bool {
         russh::Error::HUP | russh::Error::Disconnect => true,
         russh::Error::IO(error) => matches!(
             error.kind(),
-            std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionAborted
+            std::io::ErrorKind::UnexpectedEof
+                | std::io::ErrorKind::ConnectionReset
+                | std::io::ErrorKind::BrokenPipe
+                | std::io::ErrorKind::ConnectionAborted
         ),
         _ => false,
     }

@@ -24,8 +24,13 @@ impl User {
         let uid = Uid::current();
         let entry = Passwd::from_uid(uid).ok().flatten();
         let name = entry.as_ref().map_or_else(|| uid.to_string(), |entry| entry.name.clone());
-        let shell = entry.as_ref().map(|entry| entry.shell.clone()).filter(|shell| is_usable(shell)).unwrap_or_else(|| PathBuf::from(FALLBACK_SHELL));
-        let home = home.or_else(|| entry.map(|entry| entry.dir)).filter(|home| home.is_absolute()).unwrap_or_else(|| PathBuf::from("/"));
+        let shell = entry
+            .as_ref()
+            .map(|entry| entry.shell.clone())
+            .filter(|shell| is_usable(shell))
+            .unwrap_or_else(|| PathBuf::from(FALLBACK_SHELL));
+        let home =
+            home.or_else(|| entry.map(|entry| entry.dir)).filter(|home| home.is_absolute()).unwrap_or_else(|| PathBuf::from("/"));
         User { name, home, shell }
     }
 

@@ -88,7 +88,9 @@ mod tests {
     #[test]
     fn descendants_include_detached_members_of_a_session() {
         let row = |pid, parent, session| Row { pid, parent, session, zombie: false };
-        let table = ProcessTable { rows: vec![row(1, 0, 1), row(10, 1, 1), row(20, 10, 20), row(21, 1, 20), row(22, 21, 22), row(30, 1, 30)] };
+        let table = ProcessTable {
+            rows: vec![row(1, 0, 1), row(10, 1, 1), row(20, 10, 20), row(21, 1, 20), row(22, 21, 22), row(30, 1, 30)],
+        };
         let mut found = table.descending_from(10, &HashSet::from([20]));
         found.sort_unstable();
         assert_eq!(found, vec![20, 21, 22]);

@@ -16,6 +16,9 @@ const INPUT_BYTES_MAX: usize = 1 << 20;
 /// Bytes read from a process or socket at a time. An SSH packet holds 32 KiB.
 const OUTPUT_CHUNK_BYTES: usize = 128 << 10;
 
+/// Room below which the output buffer is renewed.
+const OUTPUT_CHUNK_BYTES_MIN: usize = 32 << 10;
+
 /// After the process has ended, how long its output may stay silent while somebody else still holds the pipe.
 const LINGER: Duration = Duration::from_millis(300);
 
@@ -29,9 +32,13 @@ pub(super) enum Control {
 }
 
 /// Feeds a channel's data to `writer` and its other messages to `control`, until the client closes the channel. The client's end of file closes
-/// `writer`; a `writer` that fails is closed and the rest of the input discarded, as a shell pipeline does.
-pub(super) async fn inward<W>(channel: &mut ChannelReadHalf, writer: W, mut control: impl FnMut(Control, Option<&W>))
-where
+/// `writer`; a `writer` that fails is closed and the rest of the input discarded, as a shell pipeline does. Either cancels `finished`.
+pub(super) async fn inward<W>(
+    channel: &mut ChannelReadHalf,
+    writer: W,
+    finished: &CancellationToken,
+    mut control: impl FnMut(Control, Option<&W>),
+) where
     W: AsyncWrite + Unpin,
 {
     let mut writer = Some(writer);
@@ -40,6 +47,7 @@ where
     loop {
         if pending.is_empty() && ended {
             close(&mut writer).await;
+            finished.cancel();
         }
         tokio::select! {
             written = write_some(&mut writer, &pending), if !pending.is_empty() && writer.is_some() => match written {
@@ -62,6 +70,7 @@ where
         }
         if writer.is_none() {
             pending.clear();
+            finished.cancel();
         }
     }
 }
@@ -78,7 +87,7 @@ async fn write_some<W: AsyncWrite + Unpin>(writer: &mut Option<W>, pending: &[u8
 
 async fn close<W: AsyncWrite + Unpin>(writer: &mut Option<W>) {
     if let Some(mut writer) = writer.take() {
-        drop(writer.shutdown().await);
+        writer.shutdown().await.ok();
     }
 }
 
@@ -100,7 +109,9 @@ where
 {
     let mut buffer = BytesMut::new();
     loop {
-        buffer.reserve(OUTPUT_CHUNK_BYTES);
+        if buffer.capacity() - buffer.len() < OUTPUT_CHUNK_BYTES_MIN {
+            buffer.reserve(OUTPUT_CHUNK_BYTES);
+        }
         let read = if ended.is_cancelled() {
             match timeout(LINGER, reader.read_buf(&mut buffer)).await {
                 Ok(read) => read,
@@ -137,40 +148,18 @@ where
     let never = CancellationToken::new();
     let both = async {
         let input_done = CancellationToken::new();
-        let writer = Noticed { writer, done: input_done.clone().drop_guard() };
         let output = async {
             outward(reader, &to_client, None, &never).await;
-            drop(to_client.eof().await);
+            to_client.eof().await.ok();
             input_done.cancelled().await;
         };
         tokio::select! {
-            () = inward(&mut from_client, writer, |_, _| ()) => {}
+            () = inward(&mut from_client, writer, &input_done, |_, _| ()) => {}
             () = output => {}
         }
     };
     tokio::select! {
         () = both => drop(to_client.close().await),
         () = closed.cancelled() => {}
-    }
-}
-
-/// A writer whose end can be awaited: dropping it cancels `done`.
-struct Noticed<W> {
-    writer: W,
-    #[allow(dead_code, reason = "held for its drop")]
-    done: tokio_util::sync::DropGuard,
-}
-
-impl<W: AsyncWrite + Unpin> AsyncWrite for Noticed<W> {
-    fn poll_write(mut self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>, bytes: &[u8]) -> std::task::Poll<io::Result<usize>> {
-        std::pin::Pin::new(&mut self.writer).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<io::Result<()>> {
-        std::pin::Pin::new(&mut self.writer).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<io::Result<()>> {
-        std::pin::Pin::new(&mut self.writer).poll_shutdown(context)
     }
 }
