@@ -19,7 +19,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::{process::Command, sync::mpsc};
+use tokio::{process::Command, sync::{mpsc, watch}};
 use tokio_util::task::TaskTracker;
 
 /// How often a runner that an earlier server started is looked at; it is nobody's child.
@@ -55,13 +55,14 @@ pub(crate) struct Tasks {
     ended: mpsc::UnboundedSender<Ended>,
     watchers: TaskTracker,
     running: Arc<Mutex<HashMap<TaskId, i32>>>,
+    counted: watch::Sender<usize>,
 }
 
 impl Tasks {
     /// Adopts the tasks of an earlier server; `ended` hears of every end.
     pub(crate) fn new(config: Arc<Config>, urls: (Arc<str>, Arc<str>), ended: mpsc::UnboundedSender<Ended>) -> io::Result<Self> {
         fs::create_dir_all(config.data.join("tasks"))?;
-        let tasks = Self { config, access_url: urls.0, local_url: urls.1, ended, watchers: TaskTracker::new(), running: Arc::default() };
+        let tasks = Self { config, access_url: urls.0, local_url: urls.1, ended, watchers: TaskTracker::new(), running: Arc::default(), counted: watch::Sender::new(0) };
         tasks.adopt()?;
         Ok(tasks)
     }
@@ -90,6 +91,12 @@ impl Tasks {
     /// How many tasks run.
     pub(crate) fn count(&self) -> usize {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Returns when no task runs.
+    pub(crate) async fn none(&self) {
+        let mut count = self.counted.subscribe();
+        let _gone = count.wait_for(|count| *count == 0).await;
     }
 
     /// Asks every runner to interrupt Terraform, push what there is and end.
@@ -127,15 +134,24 @@ impl Tasks {
     }
 
     fn remember(&self, record: &Record) -> io::Result<()> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(record.task, record.pid);
+        self.keep(record);
         let file = self.file(record.task);
         let beside = file.with_extension("new");
         fs::write(&beside, serde_json::to_vec(record)?)?;
         fs::rename(beside, file)
     }
 
+    fn keep(&self, record: &Record) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.insert(record.task, record.pid);
+        self.counted.send_replace(running.len());
+    }
+
     fn over(&self, record: &Record, reason: String) {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&record.task);
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.remove(&record.task);
+        self.counted.send_replace(running.len());
+        drop(running);
         // What it started in its own process group is not left behind.
         let _gone = killpg(Pid::from_raw(record.pid), Signal::SIGKILL);
         let _gone = fs::remove_file(self.file(record.task));
@@ -150,7 +166,7 @@ impl Tasks {
                 fs::remove_file(&path)?;
                 continue;
             };
-            self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(record.task, record.pid);
+            self.keep(&record);
             let tasks = self.clone();
             self.watchers.spawn(async move {
                 while started(record.pid).is_some_and(|started| started == record.started) {

@@ -1,0 +1,39 @@
+//! Who is at the relay, for the API: the relay's own memory, since both are in this process.
+
+use berth_api::{Changes, Topic};
+use berth_domain::{AgentId, Timestamp};
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// The relay's presence as the API's port.
+#[derive(Debug, Clone)]
+pub(crate) struct RelayPresence(berth_relay::Presence);
+
+impl RelayPresence {
+    /// Also pokes the change bus whenever an agent comes or goes.
+    pub(crate) fn start(trackers: &TaskTracker, presence: berth_relay::Presence, changes: Changes, drain: CancellationToken) -> Self {
+        let mut heard = presence.changed();
+        trackers.spawn(drain.run_until_cancelled_owned(async move {
+            loop {
+                match heard.recv().await {
+                    Ok(change) => poke(&changes, &change.subject),
+                    Err(RecvError::Lagged(_)) => {} // Watchers read again by themselves within seconds.
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        }));
+        Self(presence)
+    }
+}
+
+fn poke(changes: &Changes, subject: &str) {
+    if let Ok(agent) = subject.parse::<AgentId>() {
+        changes.poke(Topic::Agent(agent));
+    }
+}
+
+impl berth_api::Presence for RelayPresence {
+    fn connected(&self, agent: AgentId, endpoint_id: &str) -> Option<Timestamp> {
+        self.0.since(endpoint_id, &agent.to_string())
+    }
+}

@@ -1,0 +1,176 @@
+//! Joining the parts: one listener, one table, one queue, one relay; drained on the first signal, interrupted on the second.
+
+use crate::{
+    config::{Config, ConfigError},
+    keys::{KeyError, Keys},
+    presence::RelayPresence,
+    queue::Queue,
+    task::Tasks,
+};
+use berth_api::{ApiConfig, App, Changes, Clock};
+use berth_domain::Secret;
+use berth_relay::{Relay, RelayConfig};
+use berth_store::{OpenError, Store};
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How long interrupted runners get to push what there is.
+const INTERRUPTED_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why the server cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The port is taken.
+    #[error("{0} is in use\nhint: another berth server may run; stop it or give another --port")]
+    PortInUse(SocketAddr),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}\nhint: give another --address or --port")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The table or the blobs cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The keys cannot be opened.
+    #[error(transparent)]
+    Key(#[from] KeyErrorBox),
+    /// A file in the data directory cannot be written.
+    #[error("cannot write to the data directory: {0}\nhint: make room, or give another with --data DIR")]
+    Data(#[source] io::Error),
+    /// The configuration is not usable.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The relay cannot be made.
+    #[error("cannot start the relay: {0}")]
+    Relay(String),
+}
+
+/// A key error, private to this crate, as a public source.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}\nhint: make room or mend the file's permissions; a lost key is never replaced silently")]
+pub struct KeyErrorBox(String);
+
+impl From<KeyError> for ServeError {
+    fn from(error: KeyError) -> Self {
+        Self::Key(KeyErrorBox(error.to_string()))
+    }
+}
+
+/// Serves until a signal, then drains. Prints the URL on standard output once connections are accepted.
+///
+/// # Errors
+/// When the port, the data directory or a key cannot be used.
+pub async fn serve(config: Config) -> Result<(), ServeError> {
+    let mut signals = Signals::new().map_err(ServeError::Data)?;
+    let listener = listen(config.listen).await?;
+    let port = listener.local_addr().map_or(config.listen.port(), |address| address.port());
+    let local_url: Arc<str> = format!("http://{}/", SocketAddr::new(reachable(config.listen), port)).into();
+    let access_url: Arc<str> = config.access_url.as_deref().map_or_else(|| Arc::clone(&local_url), Into::into);
+    let keys = Keys::open(&config.data)?;
+    let store = Store::open_local(&config.data).await?;
+    let (drain, trackers, changes) = (CancellationToken::new(), TaskTracker::new(), Changes::default());
+    let relay = Relay::new(RelayConfig::new(keys.ticket.verifying()));
+
+    let config = Arc::new(config);
+    let (ended, ends) = mpsc::unbounded_channel();
+    let tasks = Tasks::new(Arc::clone(&config), (Arc::clone(&access_url), Arc::clone(&local_url)), ended).map_err(ServeError::Data)?;
+    let queue = Queue::start(&trackers, (store.clone(), changes.clone(), tasks.clone(), ends), config.options.builds_max, drain.clone());
+    let presence = RelayPresence::start(&trackers, relay.presence(), changes.clone(), drain.clone());
+
+    let app = App {
+        store,
+        config: ApiConfig {
+            access_url: access_url.to_string(),
+            relay_url: access_url.to_string(),
+            binaries: Some(config.binaries.clone()),
+            disable_direct_connections: false,
+        },
+        signing: keys.ticket,
+        host_key_secret: Secret::new(keys.host_key_secret),
+        announce: Arc::new(queue.clone()),
+        presence: Arc::new(presence),
+        changes,
+        clock: Clock::system(),
+        drain: drain.clone(),
+    };
+    let server = trackers.spawn(berth_relay::serve(listener, berth_api::router(app), relay, drain.clone()));
+    announce_ready(&access_url, config.options.ready_file.as_deref()).map_err(ServeError::Data)?;
+
+    signals.wait().await;
+    finish_builds(&queue, &tasks, &mut signals).await;
+    drain.cancel();
+    trackers.close();
+    trackers.wait().await;
+    let _served = server.await;
+    Ok(())
+}
+
+/// Waits for running builds; a second signal interrupts them.
+async fn finish_builds(queue: &Queue, tasks: &Tasks, signals: &mut Signals) {
+    queue.pause();
+    if tasks.count() == 0 {
+        return;
+    }
+    tracing::info!(builds = tasks.count(), "waiting for running builds; Ctrl-C again interrupts them");
+    tokio::select! {
+        () = tasks.none() => return,
+        () = signals.wait() => {}
+    }
+    tracing::warn!(builds = tasks.count(), "interrupting running builds");
+    tasks.interrupt();
+    if tokio::time::timeout(INTERRUPTED_PATIENCE, tasks.none()).await.is_err() {
+        tracing::warn!(builds = tasks.count(), "runners did not end in time; they go on, and the next server takes them up");
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => ServeError::PortInUse(address),
+        _ => ServeError::Listen { address, source },
+    })
+}
+
+/// The address at which this machine reaches itself: loopback when listening everywhere.
+fn reachable(listen: SocketAddr) -> std::net::IpAddr {
+    match listen.ip() {
+        std::net::IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
+        std::net::IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    }
+}
+
+/// Says that connections are accepted: on standard output for people, in a file for programs.
+#[allow(clippy::print_stdout)]
+fn announce_ready(url: &str, file: Option<&Path>) -> Result<(), io::Error> {
+    println!("Berth is ready at {url}\nSign in with: berth login {url}");
+    let Some(file) = file else { return Ok(()) };
+    let beside = file.with_extension("new");
+    std::fs::write(&beside, format!("{url}\n"))?;
+    std::fs::rename(beside, file)
+}
+
+/// SIGINT, SIGTERM and SIGHUP, each asking to end.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn new() -> Result<Self, io::Error> {
+        Ok(Self([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?]))
+    }
+
+    async fn wait(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
