@@ -19,6 +19,9 @@ const OUTPUT_CHUNK_BYTES: usize = 128 << 10;
 /// Room below which the output buffer is renewed.
 const OUTPUT_CHUNK_BYTES_MIN: usize = 32 << 10;
 
+/// How long input may wait for its consumer after the client has closed the channel.
+const LAST_INPUT: Duration = Duration::from_secs(2);
+
 /// After the process has ended, how long its output may stay silent while somebody else still holds the pipe.
 const LINGER: Duration = Duration::from_millis(300);
 
@@ -60,7 +63,7 @@ pub(super) async fn inward<W>(
             message = channel.wait(), if pending.len() < INPUT_BYTES_MAX => match message {
                 Some(ChannelMsg::Data { data }) if writer.is_some() => pending.extend_from_slice(&data),
                 Some(ChannelMsg::Eof) => ended = true,
-                Some(ChannelMsg::Close) | None => return,
+                Some(ChannelMsg::Close) | None => return flush(writer, &pending).await,
                 Some(other) => {
                     if let Some(message) = as_control(other) {
                         control(message, writer.as_ref());
@@ -82,6 +85,18 @@ async fn write_some<W: AsyncWrite + Unpin>(writer: &mut Option<W>, pending: &[u8
             count => Ok(count),
         },
         None => Ok(0),
+    }
+}
+
+/// Delivers what the client sent before it closed the channel. A consumer that does not take it in time has seen the last of it: its terminal
+/// must hang up.
+async fn flush<W: AsyncWrite + Unpin>(writer: Option<W>, pending: &[u8]) {
+    if let Some(mut writer) = writer {
+        let written = async {
+            writer.write_all(pending).await.ok();
+            writer.shutdown().await.ok();
+        };
+        timeout(LAST_INPUT, written).await.ok();
     }
 }
 
