@@ -1,1 +1,70 @@
-//! Placeholder.
+//! The one store of Berth: a single DynamoDB table through `aws-sdk-dynamodb`, and blobs.
+//!
+//! A verb is one conditional write or one transaction and is named after what it does to the domain; a list is one Query; an
+//! expected refusal is a variant of the verb's own error. Time arrives as an argument. On a laptop and in tests the same SDK
+//! talks to a DynamoDB inside the process ([`Store::open_local`]); [`table`] draws the keys.
+
+pub mod agent;
+pub mod agent_log;
+pub mod blob;
+pub mod build;
+pub mod embedded;
+pub mod file;
+pub mod finish;
+pub mod job;
+pub mod lease;
+pub mod log;
+pub mod meter;
+pub mod resource;
+pub mod session;
+pub mod table;
+pub mod template;
+pub mod user;
+pub mod version;
+pub mod workspace;
+mod write;
+
+use std::sync::Arc;
+
+pub use agent::{Agent, AgentError, AgentLogError, AgentTokenError};
+pub use berth_wire::runner::Finish as JobResult;
+pub use blob::{BlobError, Blobs};
+pub use build::{Build, CreateBuildError};
+pub use embedded::OpenError;
+pub use file::File;
+pub use finish::AGENTS_MAX;
+pub use job::{
+    CancelError, ClaimError, FinishError, Home, Job, JobId, JobIdError, JobRecord, LeaseError, Lost, LostOutcome, Offer,
+    OfferError, RunnerSession, StatePointer,
+};
+pub use lease::{Claim, Due, Heartbeat, Record, StateVersion};
+pub use meter::Meter;
+pub use resource::Resource;
+pub use session::{Session, SessionKind};
+pub use table::TableError;
+pub use template::{ActivateError, CreateTemplateError, DeleteTemplateError, Template, TemplateChange, UpdateTemplateError};
+pub use user::{CreateUserError, FirstUserError, UpdateUserError, User, UserChange};
+pub use version::{CreateVersionError, Version};
+pub use workspace::{CreateWorkspaceError, UpdateWorkspaceError, Workspace, WorkspaceChange};
+
+/// The store. A clone is another handle to the same one.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(crate) table: Arc<table::Table>,
+    pub(crate) blobs: Blobs,
+    pub(crate) sessions: Arc<session::Owners>,
+}
+
+impl Store {
+    /// What this store has asked of its table so far. Subtract two of them to see what something costs.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        self.table.meter()
+    }
+
+    /// The blobs.
+    #[must_use]
+    pub const fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+}

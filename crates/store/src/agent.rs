@@ -1,0 +1,304 @@
+//! Agents: one row each beside their workspace's, so that one Query reads a workspace with its agents.
+
+use berth_domain::{AgentId, BuildId, Lifecycle, Timestamp, TokenHash, UserId, Username, WorkspaceId, WorkspaceName};
+use berth_wire::{
+    agent::{Hello, LifecycleReport},
+    runner,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
+
+use crate::{
+    Store, TableError, Workspace, log,
+    table::{Key, Row, encode},
+    workspace::{self, NOW},
+    write::{Guard, Write},
+};
+
+/// An agent of the newest build that made or kept one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Agent {
+    /// Identifier: the id of its `coder_agent`.
+    pub id: AgentId,
+    /// The build that last recorded it.
+    pub build: BuildId,
+    /// The workspace.
+    pub workspace: WorkspaceId,
+    /// Its name.
+    pub workspace_name: WorkspaceName,
+    /// Its owner.
+    pub owner: UserId,
+    /// The owner's name.
+    pub owner_name: Username,
+    /// The resource it is on.
+    pub resource: Uuid,
+    /// What the template says of it; its token is removed.
+    pub definition: runner::Agent,
+    /// The hash of its token.
+    pub token: Option<TokenHash>,
+    /// When it was first recorded.
+    pub created_at: Timestamp,
+    /// When the row last changed.
+    pub updated_at: Timestamp,
+    /// How far its start-up is.
+    pub lifecycle: Lifecycle,
+    /// When the agent says that it got there.
+    pub lifecycle_at: Option<Timestamp>,
+    /// When start scripts began.
+    pub started_at: Option<Timestamp>,
+    /// When start scripts ended, well or not.
+    pub ready_at: Option<Timestamp>,
+    /// Its tailnet key; empty until it says hello.
+    pub endpoint_id: String,
+    /// Its version; empty until it says hello.
+    pub version: String,
+    /// Its directory as it resolved it.
+    pub expanded_directory: String,
+    /// When it first said hello.
+    pub first_connected_at: Option<Timestamp>,
+    /// Lines of log so far; kept beside the body.
+    #[serde(skip)]
+    pub logs_length: u64,
+    /// Whether log was cut at its limit; kept beside the body.
+    #[serde(skip)]
+    pub logs_overflowed: bool,
+}
+
+/// Why a token is no agent's.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentTokenError {
+    /// No agent has it (yet: an agent may boot before its build has ended, so it asks again).
+    #[error("no agent has this token")]
+    Unknown,
+    /// A newer build stopped, deleted or replaced the agent.
+    #[error("a newer build replaced agent {0}")]
+    Superseded(AgentId),
+    /// The table failed.
+    #[error("cannot read the agent")]
+    Table(#[from] TableError),
+}
+
+/// Why an agent was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// No such agent.
+    #[error("agent {0} does not exist")]
+    Missing(AgentId),
+    /// The table failed.
+    #[error("cannot change the agent")]
+    Table(#[from] TableError),
+}
+
+/// Why an agent's lines were not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentLogError {
+    /// No such agent.
+    #[error("agent {0} does not exist")]
+    Missing(AgentId),
+    /// The log is at its limit; further lines are dropped.
+    #[error("the log of agent {0} is full")]
+    Full(AgentId),
+    /// The table failed.
+    #[error("cannot write the agent's log")]
+    Table(#[from] TableError),
+}
+
+/// Which workspace an agent's id or token leads to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Pointer {
+    workspace: WorkspaceId,
+    agent: AgentId,
+}
+
+/// How long a silenced agent's token is remembered, so that it can be told why it is refused.
+const SILENCED_SECONDS: i64 = 30 * 24 * 3600;
+
+pub(crate) fn key(workspace: WorkspaceId, id: AgentId) -> Key {
+    Key::new(workspace::partition(workspace), format!("{NOW}#AGENT#{id}"))
+}
+
+fn id_key(id: AgentId) -> Key {
+    Key::new(format!("AGENT#{id}"), "AGENT")
+}
+
+fn token_key(hash: &TokenHash) -> Key {
+    Key::new(format!("AGENT_TOKEN#{hash}"), "AGENT")
+}
+
+/// An agent with what is beside its body.
+pub(crate) fn from_row(row: Row<Agent>) -> Agent {
+    Agent { logs_length: row.lines, logs_overflowed: log::is_full(row.bytes), ..row.value }
+}
+
+/// An agent that has said nothing yet.
+pub(crate) fn fresh(
+    (workspace, build): (&Workspace, BuildId),
+    resource: Uuid,
+    definition: &runner::Agent,
+    now: Timestamp,
+) -> Agent {
+    let mut definition = definition.clone();
+    let token = definition.token.take().map(|token| TokenHash::of(token.expose()));
+    Agent {
+        id: AgentId(definition.id),
+        build,
+        workspace: workspace.id,
+        workspace_name: workspace.name.clone(),
+        owner: workspace.owner,
+        owner_name: workspace.owner_name.clone(),
+        resource,
+        definition,
+        token,
+        created_at: now,
+        updated_at: now,
+        lifecycle: Lifecycle::Created,
+        lifecycle_at: None,
+        started_at: None,
+        ready_at: None,
+        endpoint_id: String::new(),
+        version: String::new(),
+        expanded_directory: String::new(),
+        first_connected_at: None,
+        logs_length: 0,
+        logs_overflowed: false,
+    }
+}
+
+/// The agent as a newer build has it, with what it said so far.
+pub(crate) fn living_on(fresh: Agent, before: &Agent) -> Agent {
+    let Agent { build, workspace_name, resource, definition, updated_at, .. } = fresh;
+    Agent { build, workspace_name, resource, definition, updated_at, ..before.clone() }
+}
+
+/// The rows that lead to an agent, each only if it leads nowhere else.
+pub(crate) fn pointers(agent: &Agent) -> Result<Vec<Write>, TableError> {
+    let pointer = Pointer { workspace: agent.workspace, agent: agent.id };
+    let body = encode(&pointer)?;
+    let keys = std::iter::once(id_key(agent.id)).chain(agent.token.as_ref().map(token_key));
+    keys.map(|key| Ok(Write::put(key, &pointer)?.only_if(Guard::AbsentOrBody(body.clone())))).collect()
+}
+
+/// Takes an agent's row away; its token is remembered for a while.
+pub(crate) fn silenced(agent: &Agent, now: Timestamp) -> Result<Vec<Write>, TableError> {
+    let pointer = Pointer { workspace: agent.workspace, agent: agent.id };
+    let mut writes = vec![Write::delete(key(agent.workspace, agent.id)), Write::delete(id_key(agent.id))];
+    if let Some(token) = &agent.token {
+        writes.push(Write::put(token_key(token), &pointer)?.until(now.as_second() + SILENCED_SECONDS));
+    }
+    Ok(writes)
+}
+
+impl Store {
+    /// The agent with this id. Two reads.
+    ///
+    /// # Errors
+    /// When the table fails.
+    pub async fn agent(&self, id: AgentId) -> Result<Option<Agent>, TableError> {
+        let Some(pointer) = self.table.get::<Pointer>(&id_key(id)).await? else { return Ok(None) };
+        Ok(self.table.get(&key(pointer.value.workspace, id)).await?.map(from_row))
+    }
+
+    /// The agent with this id and its workspace. Two reads.
+    ///
+    /// # Errors
+    /// When the table fails.
+    pub async fn agent_and_workspace(&self, id: AgentId) -> Result<Option<(Agent, Workspace)>, TableError> {
+        let Some(pointer) = self.table.get::<Pointer>(&id_key(id)).await? else { return Ok(None) };
+        self.agent_in(&pointer.value).await
+    }
+
+    async fn agent_in(&self, pointer: &Pointer) -> Result<Option<(Agent, Workspace)>, TableError> {
+        let (mut agent, mut workspace) = (None, None);
+        for row in self.table.get_all(&[workspace::key(pointer.workspace), key(pointer.workspace, pointer.agent)]).await? {
+            if row.key.sk == NOW {
+                workspace = Some(row.decode::<Workspace>()?.value);
+            } else {
+                agent = Some(from_row(row.decode()?));
+            }
+        }
+        Ok(agent.zip(workspace))
+    }
+
+    /// The agent that has this token, and its workspace. Two reads.
+    ///
+    /// # Errors
+    /// [`AgentTokenError::Superseded`] when a newer build stopped, deleted or replaced it.
+    pub async fn agent_by_token(&self, token: &str) -> Result<(Agent, Workspace), AgentTokenError> {
+        let pointer = self.table.get::<Pointer>(&token_key(&TokenHash::of(token))).await?.ok_or(AgentTokenError::Unknown)?.value;
+        let found = self.agent_in(&pointer).await?;
+        let speaks = |(agent, workspace): &(Agent, Workspace)| {
+            workspace.live_build == Some(agent.build) && agent.token.is_some_and(|hash| hash.matches(token))
+        };
+        found.filter(speaks).ok_or(AgentTokenError::Superseded(pointer.agent))
+    }
+
+    /// The live agents of these workspaces. One read per hundred agents, none without agents.
+    ///
+    /// # Errors
+    /// When the table fails.
+    pub async fn agents_of(&self, workspaces: &[Workspace]) -> Result<BTreeMap<AgentId, Agent>, TableError> {
+        let live = workspaces.iter().filter(|workspace| workspace.live_build.is_some());
+        let keys: BTreeSet<Key> = live
+            .flat_map(|workspace| {
+                let agents = workspace.latest_build.resources.iter().flat_map(|resource| &resource.agents);
+                agents.map(|agent| key(workspace.id, AgentId(agent.id)))
+            })
+            .collect();
+        let rows = self.table.get_all(&Vec::from_iter(keys)).await?;
+        rows.into_iter()
+            .map(|row| Ok(from_row(row.decode::<Agent>()?)))
+            .map(|agent| agent.map(|agent: Agent| (agent.id, agent)))
+            .collect()
+    }
+
+    /// Records who an agent is on the tailnet. A read, and a write if it is news.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn agent_hello(&self, agent: &Agent, hello: &Hello, now: Timestamp) -> Result<Agent, AgentError> {
+        self.amend_agent(agent, |agent| {
+            let news = agent.endpoint_id != hello.endpoint_id
+                || agent.version != hello.version
+                || (!hello.expanded_directory.is_empty() && agent.expanded_directory != hello.expanded_directory);
+            if news || agent.first_connected_at.is_none() {
+                agent.endpoint_id.clone_from(&hello.endpoint_id);
+                agent.version.clone_from(&hello.version);
+                if !hello.expanded_directory.is_empty() {
+                    agent.expanded_directory.clone_from(&hello.expanded_directory);
+                }
+                agent.first_connected_at = agent.first_connected_at.or(Some(now));
+                agent.updated_at = now;
+            }
+        })
+        .await
+    }
+
+    /// Records how far an agent is; a report older than the newest one is ignored. A read, and a write if it is news.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn agent_lifecycle(&self, agent: &Agent, report: LifecycleReport, now: Timestamp) -> Result<Agent, AgentError> {
+        self.amend_agent(agent, |agent| {
+            let old = agent.lifecycle_at.is_some_and(|at| at > report.changed_at);
+            if old || agent.lifecycle == report.state {
+                return;
+            }
+            agent.lifecycle = report.state;
+            agent.lifecycle_at = Some(report.changed_at);
+            agent.updated_at = now;
+            match report.state {
+                Lifecycle::Starting => (agent.started_at, agent.ready_at) = (Some(report.changed_at), None),
+                Lifecycle::Ready | Lifecycle::StartTimeout | Lifecycle::StartError => agent.ready_at = Some(report.changed_at),
+                _ => {}
+            }
+        })
+        .await
+    }
+
+    async fn amend_agent(&self, agent: &Agent, change: impl Fn(&mut Agent)) -> Result<Agent, AgentError> {
+        let amended = self.table.amend(key(agent.workspace, agent.id), |_| None, change).await?;
+        let Some(amended) = amended else { return Err(AgentError::Missing(agent.id)) };
+        Ok(Agent { logs_length: agent.logs_length, logs_overflowed: agent.logs_overflowed, ..amended })
+    }
+}

@@ -1,0 +1,317 @@
+//! What is done with a job while it is not over: offer, claim, heartbeat, push state, and find those that need looking at.
+
+use berth_domain::{Fence, JobStatus, TaskId, Timestamp, TokenHash, WorkspaceId};
+use bytes::Bytes;
+
+use crate::{
+    BlobError, ClaimError, Home, JobId, JobRecord, LeaseError, Offer, OfferError, RunnerSession, StatePointer, Store, TableError,
+    Version, Workspace,
+    file::digest,
+    table::{Bound, Key, RACES_MAX, Range, Row, WriteError, pause},
+    version, workspace,
+    write::Write,
+};
+
+/// The index partition of the jobs that have not ended, by the time at which someone must look at them.
+const DUE: &str = "DUE";
+/// The most jobs that one look finds.
+const DUE_MAX: usize = 1000;
+
+/// What a claim gives.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The claim's number.
+    pub fence: Fence,
+    /// When the lease ends unless renewed.
+    pub lease_ends: Timestamp,
+    /// What to work on.
+    pub record: Record,
+}
+
+/// What a job works on.
+#[derive(Debug, Clone)]
+pub enum Record {
+    /// An import's version.
+    Version(Box<Version>),
+    /// A build's workspace; the build is its latest.
+    Workspace(Box<Workspace>),
+}
+
+/// What a heartbeat learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Whether someone asked to cancel.
+    pub cancel: bool,
+    /// When the lease ends now.
+    pub lease_ends: Timestamp,
+}
+
+/// The number of a Terraform state; grows by one with every new state of a workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StateVersion(pub u64);
+
+/// A job that someone must look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// It waits too long: announce it again.
+    Announce(JobId),
+    /// Its runner gave no sign of life in time.
+    LeaseEnded(JobId),
+}
+
+pub(crate) fn key(id: JobId) -> Key {
+    Key::new(format!("JOB#{id}"), "JOB")
+}
+
+fn listed(write: Write, job: &JobRecord) -> Write {
+    match job.due_at() {
+        Some(due) => write.listed(DUE, format!("{:015}#{}", due.as_millisecond(), job.id)),
+        None => write,
+    }
+}
+
+/// The row of a new job.
+pub(crate) fn insert(job: &JobRecord) -> Result<Write, TableError> {
+    Ok(listed(Write::insert(key(job.id), job)?, job))
+}
+
+/// The job's row with another value.
+pub(crate) fn replace(at: u64, job: &JobRecord) -> Result<Write, TableError> {
+    Ok(listed(Write::replace(key(job.id), at, job)?, job))
+}
+
+impl Store {
+    /// All that is known of a job. One read.
+    ///
+    /// # Errors
+    /// When the table fails.
+    pub async fn job(&self, id: JobId) -> Result<Option<JobRecord>, TableError> {
+        Ok(self.job_row(id).await?.map(|row| row.value))
+    }
+
+    pub(crate) async fn job_row(&self, id: JobId) -> Result<Option<Row<JobRecord>>, TableError> {
+        self.table.get(&key(id)).await
+    }
+
+    /// What a job works on. One read.
+    ///
+    /// # Errors
+    /// When the table fails.
+    pub async fn record(&self, job: &JobRecord) -> Result<Option<Record>, TableError> {
+        Ok(match job.home {
+            Home::Version(id) => self.version(id).await?.map(|version| Record::Version(Box::new(version))),
+            Home::Workspace { id, .. } => self.workspace(id).await?.map(|workspace| Record::Workspace(Box::new(workspace))),
+        })
+    }
+
+    /// The job that a session holds now. One read.
+    ///
+    /// # Errors
+    /// [`LeaseError::Lost`] when the session does not hold it.
+    pub async fn job_by_session(&self, session: &RunnerSession) -> Result<JobRecord, LeaseError> {
+        let job = self.job(session.job).await?.ok_or(LeaseError::Missing(session.job))?;
+        if job.is_held_by(session) { Ok(job) } else { Err(LeaseError::Lost(session.job)) }
+    }
+
+    /// Puts a one-time token for a pending job out. A read and a write.
+    ///
+    /// # Errors
+    /// When the job does not wait, or another token is out.
+    pub async fn offer(&self, id: JobId, offer: Offer, now: Timestamp) -> Result<(), OfferError> {
+        for attempt in 0..RACES_MAX {
+            let row = self.job_row(id).await?.ok_or(OfferError::Missing(id))?;
+            let next = row.value.offered(offer.clone(), now)?;
+            if self.wrote(replace(row.version, &next)?).await? {
+                return Ok(());
+            }
+            pause(attempt).await;
+        }
+        Err(contention(id).into())
+    }
+
+    /// Takes back a token that no task got, so that the job can be offered anew; says whether it was out. A read and a write.
+    ///
+    /// # Errors
+    /// When the table fails.
+    pub async fn withdraw_offer(&self, id: JobId, hash: &TokenHash, now: Timestamp) -> Result<bool, TableError> {
+        for attempt in 0..RACES_MAX {
+            let Some(row) = self.job_row(id).await? else { return Ok(false) };
+            let Some(next) = row.value.withdrawn(hash, now) else { return Ok(false) };
+            if self.wrote(replace(row.version, &next)?).await? {
+                return Ok(true);
+            }
+            pause(attempt).await;
+        }
+        Err(contention(id))
+    }
+
+    /// Redeems a one-time token: the job runs, held by `task`; `session` is the hash of its session's secret. Two reads and a transaction.
+    ///
+    /// # Errors
+    /// When the token is not the one that is out, or the job is held or has ended.
+    pub async fn claim(
+        &self,
+        id: JobId,
+        token: &str,
+        task: TaskId,
+        session: TokenHash,
+        now: Timestamp,
+    ) -> Result<Claim, ClaimError> {
+        for attempt in 0..RACES_MAX {
+            let row = self.job_row(id).await?.ok_or(ClaimError::Missing(id))?;
+            let next = row.value.claimed(token, task, session, now)?;
+            let (record, shown) = self.shown(&next, now).await?;
+            if self.transacted(vec![replace(row.version, &next)?, shown]).await? {
+                let lease_ends = next.lease.map_or(now, |lease| lease.ends);
+                return Ok(Claim { fence: next.fence, lease_ends, record });
+            }
+            pause(attempt).await;
+        }
+        Err(contention(id).into())
+    }
+
+    /// Renews the lease and learns whether to cancel. A read and a write.
+    ///
+    /// # Errors
+    /// [`LeaseError::Lost`] when the session does not hold the job any more: its runner must stop.
+    pub async fn heartbeat(&self, session: &RunnerSession, now: Timestamp) -> Result<Heartbeat, LeaseError> {
+        for attempt in 0..RACES_MAX {
+            let row = self.job_row(session.job).await?.ok_or(LeaseError::Missing(session.job))?;
+            let next = row.value.renewed(session, now)?;
+            if self.wrote(replace(row.version, &next)?).await? {
+                let cancel = next.job.status == JobStatus::Canceling;
+                return Ok(Heartbeat { cancel, lease_ends: next.lease.map_or(now, |lease| lease.ends) });
+            }
+            pause(attempt).await;
+        }
+        Err(contention(session.job).into())
+    }
+
+    /// Keeps a new Terraform state of a build: first the blob, then the pointer to it if the session still holds the job. Every state
+    /// is kept. A read, a blob and a write; a repeat of the newest state costs the read only.
+    ///
+    /// # Errors
+    /// [`LeaseError::Lost`] when the session does not hold the job: the newest state stays what it was.
+    pub async fn push_state(&self, session: &RunnerSession, bytes: Bytes) -> Result<StateVersion, LeaseError> {
+        let JobId::Build(build) = session.job else { return Err(LeaseError::Missing(session.job)) };
+        let sha256 = digest(bytes.clone()).await?;
+        let mut kept = None;
+        for attempt in 0..RACES_MAX {
+            let row = self.job_row(session.job).await?.ok_or(LeaseError::Missing(session.job))?;
+            let mut next = row.value;
+            let Home::Workspace { id: workspace, .. } = next.home else { return Err(LeaseError::Missing(session.job)) };
+            if !next.is_held_by(session) {
+                return Err(LeaseError::Lost(session.job));
+            }
+            let newest = next.state.as_ref();
+            if let Some(newest) = newest.filter(|newest| newest.sha256 == sha256) {
+                return Ok(StateVersion(newest.serial));
+            }
+            let serial = newest.map_or(1, |newest| newest.serial + 1);
+            let key = state_key(workspace, build, serial, &sha256);
+            if kept.as_ref() != Some(&key) {
+                self.blobs.put(&key, bytes.clone()).await.map_err(TableError::from)?;
+                kept = Some(key.clone());
+            }
+            next.state = Some(StatePointer { serial, key, size: bytes.len() as u64, sha256: sha256.clone() });
+            if self.wrote(replace(row.version, &next)?).await? {
+                return Ok(StateVersion(serial));
+            }
+            pause(attempt).await;
+        }
+        Err(contention(session.job).into())
+    }
+
+    /// The newest Terraform state as a build's job sees it. A blob.
+    ///
+    /// # Errors
+    /// When the blob is missing or the disk fails.
+    pub async fn job_state(&self, job: &JobRecord) -> Result<Option<Bytes>, TableError> {
+        self.state_at(job.state.as_ref()).await
+    }
+
+    /// The newest Terraform state of a workspace, also one that a running build pushed. Two reads and a blob.
+    ///
+    /// # Errors
+    /// When the table or the disk fails.
+    pub async fn state(&self, id: WorkspaceId) -> Result<Option<Bytes>, TableError> {
+        let Some(workspace) = self.workspace(id).await? else { return Ok(None) };
+        let job = self.job(JobId::Build(workspace.latest_build.id)).await?;
+        self.state_at(job.and_then(|job| job.state).or(workspace.state).as_ref()).await
+    }
+
+    async fn state_at(&self, pointer: Option<&StatePointer>) -> Result<Option<Bytes>, TableError> {
+        let Some(pointer) = pointer else { return Ok(None) };
+        let bytes = self.blobs.get(&pointer.key).await?;
+        Ok(Some(bytes.ok_or_else(|| BlobError::Missing(pointer.key.clone()))?))
+    }
+
+    /// The jobs that someone must look at. One Query, which finds nothing in an idle deployment.
+    ///
+    /// # Errors
+    /// When the table fails.
+    pub async fn due(&self, now: Timestamp) -> Result<Vec<Due>, TableError> {
+        let bound = Bound::UpTo(format!("{:015}~", now.as_millisecond()));
+        let rows = self.table.query::<JobRecord>(Range { limit: Some(DUE_MAX), ..Range::index(DUE, bound) }).await?;
+        let due = rows.into_iter().map(|row| match row.value.lease {
+            Some(_) => Due::LeaseEnded(row.value.id),
+            None => Due::Announce(row.value.id),
+        });
+        Ok(due.collect())
+    }
+
+    /// The row that shows a job, with the job as it is now. One read.
+    pub(crate) async fn shown(&self, job: &JobRecord, now: Timestamp) -> Result<(Record, Write), TableError> {
+        let missing = |key: Key| TableError::Corrupt { key: key.to_string(), cause: format!("{} belongs to it", job.id) };
+        match job.home {
+            Home::Version(id) => {
+                let row = self.table.get::<Version>(&version::key(id)).await?.ok_or_else(|| missing(version::key(id)))?;
+                let version = Version { job: job.job.clone(), updated_at: now, ..row.value };
+                let write = version::replace(row.version, &version)?;
+                Ok((Record::Version(Box::new(version)), write))
+            }
+            Home::Workspace { id, .. } => {
+                let row = self.table.get::<Workspace>(&workspace::key(id)).await?.ok_or_else(|| missing(workspace::key(id)))?;
+                let mut workspace = row.value;
+                show(job, &mut workspace, now);
+                let write = workspace::replace(row.version, &workspace)?;
+                Ok((Record::Workspace(Box::new(workspace)), write))
+            }
+        }
+    }
+
+    /// Whether a write happened; otherwise someone else was faster.
+    pub(crate) async fn wrote(&self, write: Write) -> Result<bool, TableError> {
+        happened(self.table.write(write).await)
+    }
+
+    /// Whether all of the writes happened; otherwise someone else was faster.
+    pub(crate) async fn transacted(&self, writes: Vec<Write>) -> Result<bool, TableError> {
+        happened(self.table.transact(writes).await)
+    }
+}
+
+/// Shows the job in its workspace.
+pub(crate) fn show(job: &JobRecord, workspace: &mut Workspace, now: Timestamp) {
+    workspace.updated_at = now;
+    workspace.latest_build.updated_at = now;
+    workspace.latest_build.job = job.job.clone();
+    workspace.state = job.state.clone();
+}
+
+fn happened(outcome: Result<(), WriteError>) -> Result<bool, TableError> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(WriteError::Refused { .. }) => Ok(false),
+        Err(WriteError::Table(error)) => Err(error),
+    }
+}
+
+pub(crate) fn contention(id: JobId) -> TableError {
+    TableError::Contention(id.to_string())
+}
+
+/// Two pushes of one serial must not overwrite each other, so the key has some of the content's hash.
+fn state_key(workspace: WorkspaceId, build: berth_domain::BuildId, serial: u64, sha256: &str) -> String {
+    format!("state/{workspace}/{build}/{serial:08}-{}", sha256.get(..16).unwrap_or(sha256))
+}

@@ -1,0 +1,127 @@
+//! Template versions: an archive, imported once by a job of the same id, immutable after.
+
+use berth_domain::{FileId, Parameter, TemplateId, Timestamp, UserId, Username, VersionId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use crate::{
+    Home, Job, JobId, JobRecord, Store, TableError, lease,
+    table::{Bound, Key, Range, WriteError},
+    template,
+    write::{Guard, Write},
+};
+
+/// A template version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Version {
+    /// Identifier; also its import job's.
+    pub id: VersionId,
+    /// Its template; `None` until one is made of it.
+    pub template: Option<TemplateId>,
+    /// Its name, unique in its template.
+    pub name: String,
+    /// What changed.
+    pub message: String,
+    /// The archive.
+    pub file: FileId,
+    /// Who pushed it.
+    pub created_by: UserId,
+    /// Their name.
+    pub created_by_name: Username,
+    /// When it was pushed.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// Terraform variables.
+    pub variables: BTreeMap<String, String>,
+    /// Its import.
+    pub job: Job,
+    /// README.md of the archive.
+    pub readme: String,
+    /// What it asks.
+    pub parameters: Vec<Parameter>,
+    /// Things its author should know.
+    pub warnings: Vec<String>,
+}
+
+/// Why a version was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateVersionError {
+    /// Another version of the template has the name.
+    #[error("the template already has a version named {0}")]
+    NameTaken(String),
+    /// The template is unknown or deleted.
+    #[error("template {0} does not exist")]
+    TemplateMissing(TemplateId),
+    /// The table failed.
+    #[error("cannot write the template version")]
+    Table(#[from] TableError),
+}
+
+pub(crate) fn key(id: VersionId) -> Key {
+    Key::new(format!("VERSION#{id}"), "VERSION")
+}
+
+pub(crate) fn name_key(template: TemplateId, name: &str) -> Key {
+    Key::new(format!("TEMPLATE#{template}"), format!("VERSION#{}", name.to_lowercase()))
+}
+
+/// The version's row with another value, listed under its template.
+pub(crate) fn replace(at: u64, version: &Version) -> Result<Write, TableError> {
+    Ok(listed(Write::replace(key(version.id), at, version)?, version))
+}
+
+fn listed(write: Write, version: &Version) -> Write {
+    match version.template {
+        Some(template) => {
+            write.listed(format!("VERSIONS#{template}"), format!("{:015}#{}", version.created_at.as_millisecond(), version.id))
+        }
+        None => write,
+    }
+}
+
+impl Store {
+    /// Makes a version and queues its import. One transaction.
+    ///
+    /// # Errors
+    /// When its template does not exist or has a version of that name.
+    pub async fn create_version(&self, version: &Version) -> Result<(), CreateVersionError> {
+        let job = JobRecord::queued(JobId::Import(version.id), Home::Version(version.id), None, version.job.created_at);
+        let mut writes = vec![listed(Write::insert(key(version.id), version)?, version), lease::insert(&job)?];
+        if let Some(template) = version.template {
+            writes.push(Write::insert(name_key(template, &version.name), &version.id)?);
+            writes.push(Write::check(template::key(template), Guard::Listed));
+        }
+        match (self.table.transact(writes).await, version.template) {
+            (Ok(()), _) => Ok(()),
+            (Err(WriteError::Refused { at: 3 }), Some(template)) => Err(CreateVersionError::TemplateMissing(template)),
+            (Err(WriteError::Refused { .. }), _) => Err(CreateVersionError::NameTaken(version.name.clone())),
+            (Err(WriteError::Table(error)), _) => Err(error.into()),
+        }
+    }
+
+    /// The version with this id. One read.
+    ///
+    /// # Errors
+    /// When the table fails.
+    pub async fn version(&self, id: VersionId) -> Result<Option<Version>, TableError> {
+        Ok(self.table.get(&key(id)).await?.map(|row| row.value))
+    }
+
+    /// The version of a template with this name. Two reads.
+    ///
+    /// # Errors
+    /// When the table fails.
+    pub async fn version_by_name(&self, template: TemplateId, name: &str) -> Result<Option<Version>, TableError> {
+        self.pointed(&name_key(template, name), key).await
+    }
+
+    /// All versions of a template, oldest first. One Query.
+    ///
+    /// # Errors
+    /// When the table fails.
+    pub async fn versions_of(&self, template: TemplateId) -> Result<Vec<Version>, TableError> {
+        let rows = self.table.query(Range::index(format!("VERSIONS#{template}"), Bound::All)).await?;
+        Ok(rows.into_iter().map(|row| row.value).collect())
+    }
+}
