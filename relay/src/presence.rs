@@ -50,6 +50,12 @@ impl Presence {
         self.agents().get(endpoint_id).map(|entry| entry.since)
     }
 
+    /// Since when an endpoint is connected with a token for `subject`, if it is.
+    #[must_use]
+    pub fn since(&self, endpoint_id: &str, subject: &str) -> Option<Timestamp> {
+        self.agents().get(endpoint_id).filter(|entry| entry.subject == subject).map(|entry| entry.since)
+    }
+
     /// All that are connected: endpoint id, subject, since when.
     #[must_use]
     pub fn connected(&self) -> Vec<(String, String, Timestamp)> {
