@@ -11,6 +11,7 @@ use iroh::{
     endpoint::{IdleTimeout, QuicTransportConfig, VarInt, presets},
 };
 use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -264,11 +265,17 @@ async fn bind(config: &TailnetConfig) -> Result<Endpoint, BindError> {
         builder = builder.proxy_from_env();
     }
     if !config.direct {
-        // Not without IP at all: the loopback socket keeps send batching on, which more than doubles what the relay path carries.
-        let bound = builder.clear_ip_transports().bind_addr("127.0.0.1:0");
+        let bound = builder.clear_ip_transports().bind_addr(nowhere(config.accept));
         builder = bound.map_err(|error| BindError::Socket(error.to_string()))?;
     }
     builder.bind().await.map_err(|error| BindError::Socket(format!("{error:#}")))
+}
+
+/// Where an endpoint that may not go direct opens its socket. Having none would turn send batching off, which more than halves what the relay
+/// path carries; so it is on loopback, and the two ends use different families, or they would find each other on one machine.
+fn nowhere(accept: bool) -> (IpAddr, u16) {
+    let v6 = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    if !accept && UdpSocket::bind((v6, 0)).is_ok() { (v6, 0) } else { (IpAddr::V4(Ipv4Addr::LOCALHOST), 0) }
 }
 
 /// Windows stay at their defaults: a larger stream window overruns receive buffers and brings the connection nearer to the defect that
@@ -287,5 +294,5 @@ fn relay_config(relay: &Relay) -> Result<RelayConfig, BindError> {
 
 fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
