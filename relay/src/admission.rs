@@ -220,7 +220,7 @@ impl Gate {
     fn forget(&self, connection: ConnectionId) {
         let left = lock(&self.state).admitted.remove(&connection);
         if let Some((_, claims)) = left.filter(|(_, claims)| claims.role == RelayRole::Agent) {
-            self.presence.leave(&claims.eid, Timestamp::now());
+            self.presence.leave(&claims.eid, &claims.sub, Timestamp::now());
         }
     }
 

@@ -26,10 +26,12 @@ pub struct Change {
 /// The agents that are connected to this relay. Cheap to clone; all clones see the same.
 #[derive(Debug, Clone)]
 pub struct Presence {
-    agents: Arc<Mutex<HashMap<String, Entry>>>,
+    agents: Arc<Mutex<HashMap<String, Vec<Entry>>>>,
     changes: broadcast::Sender<Change>,
 }
 
+/// The connections that one endpoint opened as one agent. An endpoint is two agents for a moment when its workspace is built anew: the key
+/// stays on the disk, the agent's id does not.
 #[derive(Debug)]
 struct Entry {
     subject: String,
@@ -44,22 +46,24 @@ impl Default for Presence {
 }
 
 impl Presence {
-    /// Since when an endpoint is connected, if it is.
-    #[must_use]
-    pub fn is_connected(&self, endpoint_id: &str) -> Option<Timestamp> {
-        self.agents().get(endpoint_id).map(|entry| entry.since)
-    }
-
-    /// Since when an endpoint is connected with a token for `subject`, if it is.
+    /// Since when an endpoint is connected as the agent `subject`, if it is.
     #[must_use]
     pub fn since(&self, endpoint_id: &str, subject: &str) -> Option<Timestamp> {
-        self.agents().get(endpoint_id).filter(|entry| entry.subject == subject).map(|entry| entry.since)
+        self.agents().get(endpoint_id)?.iter().find(|entry| entry.subject == subject).map(|entry| entry.since)
+    }
+
+    /// Since when an endpoint is connected, as whichever agent, if it is.
+    #[must_use]
+    pub fn is_connected(&self, endpoint_id: &str) -> Option<Timestamp> {
+        self.agents().get(endpoint_id)?.iter().map(|entry| entry.since).min()
     }
 
     /// All that are connected: endpoint id, subject, since when.
     #[must_use]
     pub fn connected(&self) -> Vec<(String, String, Timestamp)> {
-        self.agents().iter().map(|(id, entry)| (id.clone(), entry.subject.clone(), entry.since)).collect()
+        let agents = self.agents();
+        let entries = agents.iter().flat_map(|(id, entries)| entries.iter().map(move |entry| (id, entry)));
+        entries.map(|(id, entry)| (id.clone(), entry.subject.clone(), entry.since)).collect()
     }
 
     /// Every change from now on. A listener that lags reads [`Presence::connected`] anew.
@@ -71,27 +75,30 @@ impl Presence {
     /// One more connection of an agent.
     pub(crate) fn join(&self, endpoint_id: &str, subject: &str, now: Timestamp) {
         let mut agents = self.agents();
-        let entry = agents.entry(endpoint_id.to_owned()).or_insert_with(|| Entry {
-            subject: subject.to_owned(),
-            since: now,
-            connections: 0,
-        });
-        entry.connections += 1;
-        if entry.connections == 1 {
-            self.tell(endpoint_id, &entry.subject, true, now);
+        let entries = agents.entry(endpoint_id.to_owned()).or_default();
+        if let Some(entry) = entries.iter_mut().find(|entry| entry.subject == subject) {
+            entry.connections += 1;
+            return;
         }
+        entries.push(Entry { subject: subject.to_owned(), since: now, connections: 1 });
+        self.tell(endpoint_id, subject, true, now);
     }
 
     /// One connection of an agent less.
-    pub(crate) fn leave(&self, endpoint_id: &str, now: Timestamp) {
+    pub(crate) fn leave(&self, endpoint_id: &str, subject: &str, now: Timestamp) {
         let mut agents = self.agents();
-        let Some(entry) = agents.get_mut(endpoint_id) else { return };
+        let Some(entries) = agents.get_mut(endpoint_id) else { return };
+        let Some(at) = entries.iter().position(|entry| entry.subject == subject) else { return };
+        let Some(entry) = entries.get_mut(at) else { return };
         entry.connections = entry.connections.saturating_sub(1);
-        if entry.connections == 0
-            && let Some(entry) = agents.remove(endpoint_id)
-        {
-            self.tell(endpoint_id, &entry.subject, false, now);
+        if entry.connections > 0 {
+            return;
         }
+        entries.swap_remove(at);
+        if entries.is_empty() {
+            agents.remove(endpoint_id);
+        }
+        self.tell(endpoint_id, subject, false, now);
     }
 
     fn tell(&self, endpoint_id: &str, subject: &str, connected: bool, at: Timestamp) {
@@ -101,7 +108,7 @@ impl Presence {
         self.changes.send(Change { endpoint_id, subject, connected, at }).ok();
     }
 
-    fn agents(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
+    fn agents(&self) -> MutexGuard<'_, HashMap<String, Vec<Entry>>> {
         lock(&self.agents)
     }
 }
@@ -120,14 +127,31 @@ mod unit {
         let (presence, at) = (Presence::default(), Timestamp::UNIX_EPOCH);
         let mut changes = presence.changed();
         presence.join("e", "a", at);
-        presence.join("e", "a", at);
-        presence.leave("e", at);
+        presence.join("e", "a", Timestamp::MAX);
+        presence.leave("e", "a", at);
+        assert_eq!(presence.since("e", "a"), Some(at));
         assert_eq!(presence.is_connected("e"), Some(at));
-        presence.leave("e", at);
-        presence.leave("e", at);
+        presence.leave("e", "a", at);
+        presence.leave("e", "a", at);
         assert_eq!(presence.is_connected("e"), None);
+        assert_eq!(presence.connected(), Vec::new());
         assert!(changes.try_recv().unwrap().connected);
         assert!(!changes.try_recv().unwrap().connected);
         assert!(changes.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_key_that_returns_as_another_agent_is_not_taken_for_the_old_one() {
+        let (presence, at) = (Presence::default(), Timestamp::UNIX_EPOCH);
+        let mut changes = presence.changed();
+        presence.join("e", "old", at);
+        presence.join("e", "new", at);
+        presence.leave("e", "old", at);
+        assert_eq!((presence.since("e", "old"), presence.since("e", "new")), (None, Some(at)));
+        let mut told = || changes.try_recv().map(|change| (change.subject, change.connected));
+        assert_eq!(told(), Ok(("old".to_owned(), true)));
+        assert_eq!(told(), Ok(("new".to_owned(), true)));
+        assert_eq!(told(), Ok(("old".to_owned(), false)));
+        assert!(told().is_err());
     }
 }
