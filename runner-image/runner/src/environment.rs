@@ -1,0 +1,121 @@
+//! The two environments of a run: what the Terraform process sees, and what the in-process provider is told.
+
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    path::Path,
+};
+
+use berth_provider::{agent_script_env_name, parameter_env_name, parameter_previous_env_name};
+use berth_wire::runner::{Build, Import, Owner};
+
+use crate::Config;
+
+/// Names that Terraform and its providers need from the machine.
+const NAMES: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "TMPDIR",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+/// Prefixes of the names by which providers find their clouds.
+const PREFIXES: &[&str] = &["AWS_", "ARM_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "KUBE", "DOCKER_"];
+
+/// The part of the runner's environment that Terraform may see: an allow-list, so that nothing of ours is ever in it.
+#[must_use]
+pub(crate) fn inherited(all: &BTreeMap<OsString, OsString>) -> BTreeMap<OsString, OsString> {
+    let allowed = |name: &OsStr| {
+        let name = name.to_string_lossy();
+        NAMES.contains(&name.as_ref()) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    };
+    all.iter().filter(|(name, _)| allowed(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// The whole environment of a Terraform process.
+#[must_use]
+pub(crate) fn of_terraform(config: &Config, cli_config: &Path, reattach: &str) -> BTreeMap<OsString, OsString> {
+    let mut environment = config.inherited.clone();
+    let fixed = [("TF_IN_AUTOMATION", "1"), ("TF_INPUT", "0"), ("CHECKPOINT_DISABLE", "1"), ("TF_REATTACH_PROVIDERS", reattach)];
+    for (name, value) in fixed {
+        environment.insert(name.into(), value.into());
+    }
+    environment.insert("TF_CLI_CONFIG_FILE".into(), cli_config.into());
+    environment
+}
+
+/// What the provider is told for a build.
+#[must_use]
+pub(crate) fn of_build(config: &Config, build: &Build) -> BTreeMap<String, String> {
+    let mut environment = BTreeMap::new();
+    let mut set = |name: &str, value: String| environment.insert(name.to_owned(), value);
+    set("CODER_WORKSPACE_TRANSITION", build.transition.to_string());
+    set("CODER_WORKSPACE_NAME", build.workspace_name.clone());
+    set("CODER_WORKSPACE_ID", build.workspace_id.to_string());
+    set("CODER_WORKSPACE_BUILD_ID", build.build_id.to_string());
+    set("CODER_WORKSPACE_TEMPLATE_ID", build.template_id.to_string());
+    set("CODER_WORKSPACE_TEMPLATE_NAME", build.template_name.clone());
+    set("CODER_WORKSPACE_TEMPLATE_VERSION", build.version_name.clone());
+    for parameter in &build.parameters {
+        set(&parameter_env_name(&parameter.name), parameter.value.clone());
+    }
+    for parameter in &build.previous_parameters {
+        set(&parameter_previous_env_name(&parameter.name), parameter.value.clone());
+    }
+    add_owner(&mut environment, &build.owner);
+    add_machine(&mut environment, config, &build.access_url);
+    environment
+}
+
+/// What the provider is told while a version is imported: no build, the pusher as owner, and a stand-in for every parameter that
+/// has no default and whose type could not hold the empty text.
+#[must_use]
+pub(crate) fn of_import(config: &Config, import: &Import, stand_ins: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut environment = BTreeMap::new();
+    let mut set = |name: &str, value: String| environment.insert(name.to_owned(), value);
+    set("CODER_WORKSPACE_TRANSITION", "start".to_owned());
+    set("CODER_WORKSPACE_TEMPLATE_NAME", import.template_name.clone());
+    set("CODER_WORKSPACE_TEMPLATE_VERSION", import.version_name.clone());
+    for (name, value) in stand_ins {
+        set(&parameter_env_name(name), value.clone());
+    }
+    add_owner(&mut environment, &import.owner);
+    add_machine(&mut environment, config, &import.access_url);
+    environment
+}
+
+fn add_owner(environment: &mut BTreeMap<String, String>, owner: &Owner) {
+    let groups = serde_json::to_string(&owner.groups).unwrap_or_else(|_| "[]".to_owned());
+    let values = [
+        ("CODER_WORKSPACE_OWNER", owner.username.clone()),
+        ("CODER_WORKSPACE_OWNER_ID", owner.id.to_string()),
+        ("CODER_WORKSPACE_OWNER_NAME", owner.name.clone()),
+        ("CODER_WORKSPACE_OWNER_EMAIL", owner.email.clone()),
+        ("CODER_WORKSPACE_OWNER_LOGIN_TYPE", owner.login_type.clone()),
+        ("CODER_WORKSPACE_OWNER_GROUPS", groups),
+    ];
+    environment.extend(values.map(|(name, value)| (name.to_owned(), value)));
+}
+
+fn add_machine(environment: &mut BTreeMap<String, String>, config: &Config, access_url: &str) {
+    environment.insert("CODER_AGENT_URL".to_owned(), access_url.to_owned());
+    for (os, arch, script) in crate::init_script::all(config.agent_binary.as_deref()) {
+        environment.insert(agent_script_env_name(os, arch), script);
+    }
+    if let Some(root) = &config.process_root {
+        environment.insert("BERTH_PROCESS_ROOT".to_owned(), root.display().to_string());
+    }
+}

@@ -1,0 +1,30 @@
+//! `berth-runner`: works on one job and ends. Its configuration comes from the environment, see [`berth_runner::Config`].
+
+use std::process::ExitCode;
+
+use berth_runner::{Config, Ended};
+use tracing_subscriber::EnvFilter;
+
+/// The exit code of a runner whose lease another task has: not a failure, and not a success either.
+const LEASE_LOST: u8 = 3;
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_env("BERTH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let config = match Config::from_env() {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!(%error, "the runner is not configured");
+            return ExitCode::from(2);
+        }
+    };
+    match berth_runner::run(config).await {
+        Ok(Ended::Reported) => ExitCode::SUCCESS,
+        Ok(Ended::LeaseLost) => ExitCode::from(LEASE_LOST),
+        Err(error) => {
+            tracing::error!(error = %error, "the runner failed");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The directory of one job: the unpacked template, the previous state, and the few files that the runner adds.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    archive::{self, ArchiveError},
+    resources::{ResourceError, State},
+    state::{STATE_FILE, Version},
+    template::{self, Template},
+};
+
+/// Overrides a `backend` or `cloud` block of the template: the state is a local file, which the runner pushes.
+const OVERRIDE_FILE: &str = "zz_berth_override.tf";
+const OVERRIDE: &str = "terraform {\n  backend \"local\" {}\n}\n";
+/// The values of the template's variables; Terraform reads it by its name.
+const VARIABLES_FILE: &str = "zz_berth.auto.tfvars.json";
+/// The README that the dashboard shows, and the most of it that is kept, in bytes.
+const README_FILE: &str = "README.md";
+const README_BYTES_MAX: usize = 256 * 1024;
+
+/// Why a job's directory could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum RoomError {
+    /// The archive is refused.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The stored state is no state.
+    #[error(transparent)]
+    State(#[from] ResourceError),
+    /// The archive holds no template.
+    #[error("the template has no .tf file at its top level")]
+    Empty,
+    /// The disk refused.
+    #[error("cannot prepare the working directory: {0}")]
+    Disk(#[from] io::Error),
+}
+
+/// A private temporary directory, removed when dropped.
+#[derive(Debug)]
+pub struct Room {
+    outer: TempDir,
+    /// What the template's files say.
+    pub template: Template,
+}
+
+impl Room {
+    /// Unpacks the archive and lays the previous state beside it. Blocking.
+    ///
+    /// # Errors
+    /// When the archive or the state is not usable, or the disk refuses.
+    pub fn prepare(archive: &[u8], state: Option<&[u8]>) -> Result<Self, RoomError> {
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        let outer = tempfile::Builder::new().prefix("berth-").permissions(private).tempdir()?;
+        let mut room = Self { outer, template: Template::default() };
+        let directory = room.directory();
+        fs::create_dir(&directory)?;
+        archive::unpack(archive, &directory)?;
+        if !has_template(&directory)? {
+            return Err(RoomError::Empty);
+        }
+        template::strip_our_providers(&directory)?;
+        room.template = Template::read(&directory)?;
+        if room.template.has_backend {
+            fs::write(directory.join(OVERRIDE_FILE), OVERRIDE)?;
+        }
+        if let Some(state) = state {
+            room.template.add_state_providers(State::parse(state)?.providers());
+            fs::write(directory.join(STATE_FILE), state)?;
+        }
+        Ok(room)
+    }
+
+    /// Where Terraform runs.
+    #[must_use]
+    pub fn directory(&self) -> PathBuf {
+        self.outer.path().join("template")
+    }
+
+    /// The provider's socket, outside of the template's directory.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.outer.path().join("provider.sock")
+    }
+
+    /// Writes the values of the template's variables.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn write_variables(&self, values: &std::collections::BTreeMap<String, String>) -> io::Result<()> {
+        let file = self.template.variable_file(values);
+        if file.as_object().is_none_or(serde_json::Map::is_empty) {
+            return Ok(());
+        }
+        fs::write(self.directory().join(VARIABLES_FILE), file.to_string())
+    }
+
+    /// The given Terraform CLI configuration, or an empty one of our own: the user's `~/.terraformrc` must not change a build.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn cli_config(&self, given: Option<&Path>) -> io::Result<PathBuf> {
+        if let Some(given) = given {
+            return Ok(given.to_owned());
+        }
+        let path = self.outer.path().join("terraform.rc");
+        fs::write(&path, "disable_checkpoint = true\n")?;
+        Ok(path)
+    }
+
+    /// The state file's bytes, when they are a whole state.
+    #[must_use]
+    pub fn state(&self) -> Option<Vec<u8>> {
+        fs::read(self.directory().join(STATE_FILE)).ok().filter(|bytes| Version::of(bytes).is_some())
+    }
+
+    /// The template's README, cut at its limit; empty when there is none.
+    #[must_use]
+    pub fn readme(&self) -> String {
+        let bytes = fs::read(self.directory().join(README_FILE)).unwrap_or_default();
+        String::from_utf8_lossy(bytes.get(..README_BYTES_MAX).unwrap_or(&bytes)).into_owned()
+    }
+}
+
+fn has_template(directory: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        if name.ends_with(".tf") || name.ends_with(".tf.json") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::tar;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_room_is_private_and_a_backend_is_overridden() {
+        let archive = tar(&[("main.tf", "terraform {\n backend \"s3\" {}\n}\nvariable \"size\" {}\n"), ("README.md", "# Hello")]);
+        let state = br#"{"version": 4, "serial": 1, "lineage": "l", "resources": []}"#;
+        let room = Room::prepare(&archive, Some(state)).unwrap();
+        assert_eq!(fs::metadata(room.outer.path()).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::read_to_string(room.directory().join(OVERRIDE_FILE)).unwrap(), OVERRIDE);
+        assert_eq!(room.state().unwrap(), state);
+        assert_eq!(room.readme(), "# Hello");
+        room.write_variables(&[("size".to_owned(), "7".to_owned())].into()).unwrap();
+        assert_eq!(fs::read_to_string(room.directory().join(VARIABLES_FILE)).unwrap(), "{\"size\":\"7\"}");
+        assert_eq!(room.cli_config(Some(Path::new("/given"))).unwrap(), Path::new("/given"));
+    }
+
+    #[test]
+    fn an_archive_without_a_template_says_so() {
+        let error = Room::prepare(&tar(&[("README.md", "")]), None).unwrap_err().to_string();
+        assert_eq!(error, "the template has no .tf file at its top level");
+    }
+}

@@ -1,0 +1,128 @@
+//! One template file as blocks, whichever of Terraform's two syntaxes it is written in.
+//!
+//! Expressions that are not literals become the text `${...}`, exactly as they are written in the JSON syntax.
+
+use hcl_edit::{
+    Decorated, Ident,
+    expr::{Expression, ObjectKey},
+    structure::{Body, Structure},
+};
+use serde_json::{Map, Value};
+
+/// A top-level block: `resource "coder_agent" "main" { ... }`.
+#[derive(Debug, PartialEq)]
+pub(super) struct Block {
+    /// `resource`.
+    pub(super) kind: String,
+    /// `coder_agent`, `main`.
+    pub(super) labels: Vec<String>,
+    /// Attributes and nested blocks.
+    pub(super) body: Map<String, Value>,
+}
+
+/// The blocks of a file in HCL syntax; `None` when it does not parse.
+pub(super) fn blocks_of_hcl(text: &str) -> Option<Vec<Block>> {
+    let body = hcl_edit::parser::parse_body(text).ok()?;
+    let blocks = body.blocks().map(|block| Block {
+        kind: block.ident.as_str().to_owned(),
+        labels: block.labels.iter().map(|label| label.as_str().to_owned()).collect(),
+        body: map_of(&block.body),
+    });
+    Some(blocks.collect())
+}
+
+/// The blocks of a file in JSON syntax; `None` when it does not parse.
+pub(super) fn blocks_of_json(bytes: &[u8]) -> Option<Vec<Block>> {
+    let file: Map<String, Value> = serde_json::from_slice(bytes).ok()?;
+    let mut blocks = Vec::new();
+    for (kind, value) in &file {
+        let depth = match kind.as_str() {
+            "resource" | "data" | "ephemeral" => 2,
+            "module" | "variable" | "output" | "provider" | "check" => 1,
+            _ => 0,
+        };
+        collect(kind, value, depth, &mut Vec::new(), &mut blocks);
+    }
+    Some(blocks)
+}
+
+fn collect(kind: &str, value: &Value, depth: usize, labels: &mut Vec<String>, blocks: &mut Vec<Block>) {
+    for body in bodies(value) {
+        if depth == 0 {
+            blocks.push(Block { kind: kind.to_owned(), labels: labels.clone(), body: body.clone() });
+            continue;
+        }
+        for (label, inner) in body {
+            labels.push(label.clone());
+            collect(kind, inner, depth - 1, labels, blocks);
+            labels.pop();
+        }
+    }
+}
+
+/// The objects of a value that is one object or a list of them.
+pub(super) fn bodies(value: &Value) -> Vec<&Map<String, Value>> {
+    match value {
+        Value::Object(object) => vec![object],
+        Value::Array(items) => items.iter().filter_map(Value::as_object).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn map_of(body: &Body) -> Map<String, Value> {
+    let mut map = Map::new();
+    for structure in body {
+        match structure {
+            Structure::Attribute(attribute) => {
+                map.insert(attribute.key.as_str().to_owned(), value_of(&attribute.value));
+            }
+            Structure::Block(block) => {
+                let nested = Value::Object(map_of(&block.body));
+                match map.entry(block.ident.as_str()).or_insert_with(|| Value::Array(Vec::new())) {
+                    Value::Array(items) => items.push(nested),
+                    other => *other = Value::Array(vec![nested]),
+                }
+            }
+        }
+    }
+    map
+}
+
+fn value_of(expression: &Expression) -> Value {
+    literal(expression).unwrap_or_else(|| Value::String(format!("${{{}}}", expression.to_string().trim())))
+}
+
+/// The value of an expression that needs no evaluation.
+fn literal(expression: &Expression) -> Option<Value> {
+    match expression {
+        Expression::Null(_) => Some(Value::Null),
+        Expression::Bool(value) => Some(Value::Bool(*value.value())),
+        Expression::Number(number) => serde_json::from_str(&number.value().to_string()).ok(),
+        Expression::String(text) => Some(Value::String(text.as_str().to_owned())),
+        Expression::Parenthesis(inner) => literal(inner.inner()),
+        Expression::UnaryOp(operation) => {
+            let text = format!("-{}", literal(&operation.expr)?);
+            serde_json::from_str(&text).ok()
+        }
+        Expression::Array(items) => Some(Value::Array(items.iter().map(value_of).collect())),
+        Expression::Object(object) => {
+            let pairs = object.iter().filter_map(|(key, value)| Some((key_of(key)?, value_of(value.expr()))));
+            Some(Value::Object(pairs.collect()))
+        }
+        _ => None,
+    }
+}
+
+fn key_of(key: &ObjectKey) -> Option<String> {
+    let ident = |ident: &Decorated<Ident>| ident.as_str().to_owned();
+    match key {
+        ObjectKey::Ident(name) => Some(ident(name)),
+        ObjectKey::Expression(Expression::Variable(name)) => Some(name.as_str().to_owned()),
+        ObjectKey::Expression(expression) => literal(expression)?.as_str().map(str::to_owned),
+    }
+}
+
+/// Reads a variable's text as Terraform would read it for a type that is not text: JSON, or a literal HCL expression.
+pub(super) fn literal_of_text(text: &str) -> Option<Value> {
+    serde_json::from_str(text).ok().or_else(|| literal(&hcl_edit::parser::parse_expr(text).ok()?))
+}

@@ -1,0 +1,308 @@
+//! One Terraform process: its own session, a cleared environment, its output pumped into the log.
+//!
+//! If the runner itself is killed with SIGKILL, Terraform goes on without it: tying a child to its parent's death needs unsafe code.
+//! That is harmless to the state, which the fence guards, and the reattached provider is gone with the runner, so that Terraform ends
+//! with an error at its next step.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    io,
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use berth_domain::LogLevel;
+use process_wrap::tokio::{ChildWrapper, CommandWrap, ProcessSession};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{
+    Diagnostic, Terraform,
+    event::{self, Event},
+    ladder::{Ladder, Send},
+};
+use crate::{
+    lease::{Stop, Stops},
+    log::Log,
+};
+
+/// The longest line of output that is read as one, in bytes.
+const LINE_BYTES_MAX: usize = 1024 * 1024;
+/// How long output may still arrive after Terraform has ended, should a process it left behind hold the pipe.
+const LAST_OUTPUT: Duration = Duration::from_millis(500);
+/// The most errors, and the most warnings, that are remembered; the log has them all.
+const DIAGNOSTICS_MAX: usize = 16;
+
+/// How to run Terraform commands of one job.
+#[derive(Debug)]
+pub struct Run {
+    /// The executable.
+    pub terraform: Terraform,
+    /// The working directory.
+    pub directory: PathBuf,
+    /// The whole environment.
+    pub environment: BTreeMap<OsString, OsString>,
+    /// How long it may take to end once asked.
+    pub grace: Duration,
+    /// Reasons to stop.
+    pub stops: Stops,
+    /// Where output goes.
+    pub log: Log,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// How the process ended.
+    pub status: ExitStatus,
+    /// Whether it was asked to.
+    pub was_asked: bool,
+    /// The errors it reported, in order.
+    pub errors: Vec<Diagnostic>,
+    /// The warnings it reported, each in one line.
+    pub warnings: Vec<String>,
+    /// Its first line of plain text that is an error, else its last line.
+    pub last_words: String,
+}
+
+/// Why a command could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The executable does not start.
+    #[error("cannot start {path}: {source}")]
+    Start {
+        /// The executable.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The process cannot be waited for.
+    #[error("cannot wait for terraform: {0}")]
+    Wait(#[source] io::Error),
+}
+
+impl Ended {
+    /// Whether it did what it should.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        self.status.success()
+    }
+
+    /// Whether it refused to work without `terraform init`.
+    #[must_use]
+    pub fn asks_for_init(&self) -> bool {
+        !self.is_success() && self.errors.iter().any(Diagnostic::asks_for_init)
+    }
+
+    /// Why it failed, in one line.
+    #[must_use]
+    pub fn error(&self) -> String {
+        use std::os::unix::process::ExitStatusExt;
+        if let Some(first) = self.errors.first() {
+            return first.one_line();
+        }
+        match (self.status.signal(), self.last_words.trim()) {
+            (Some(signal), _) => format!("terraform was killed by signal {signal}"),
+            (None, "") => format!("terraform ended with exit code {} and said nothing", self.status.code().unwrap_or(-1)),
+            (None, words) => format!("terraform failed: {words}"),
+        }
+    }
+}
+
+impl Run {
+    /// Runs one command to its end, down the ladder when there is a reason to stop. Its output goes to the log.
+    ///
+    /// # Errors
+    /// When the process does not start or cannot be waited for.
+    pub async fn command(&self, arguments: &[&str]) -> Result<Ended, RunError> {
+        let mut child = self.spawn(arguments)?;
+        let mut pumps = JoinSet::new();
+        if let Some(stdout) = child.stdout().take() {
+            pumps.spawn(pump(stdout, self.log.clone(), LogLevel::Info));
+        }
+        if let Some(stderr) = child.stderr().take() {
+            pumps.spawn(pump(stderr, self.log.clone(), LogLevel::Warn));
+        }
+        let (status, was_asked) = self.wait(child.as_mut()).await?;
+        let heard = collect(pumps).await;
+        let last_words = heard.error_line.unwrap_or(heard.last_line);
+        Ok(Ended { status, was_asked, errors: heard.errors, warnings: heard.warnings, last_words })
+    }
+
+    /// Runs a command whose output is data, and answers it. Short commands only (`show`): it is not interrupted.
+    ///
+    /// # Errors
+    /// When the process does not start or cannot be waited for.
+    pub async fn output(&self, arguments: &[&str]) -> Result<(ExitStatus, Vec<u8>), RunError> {
+        let mut command = tokio::process::Command::new(&self.terraform.path);
+        command.args(arguments).current_dir(&self.directory).env_clear().envs(&self.environment);
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        let output = command.output().await.map_err(|source| self.not_started(source))?;
+        for line in String::from_utf8_lossy(&output.stderr).lines() {
+            self.log.terraform(LogLevel::Warn, line);
+        }
+        Ok((output.status, output.stdout))
+    }
+
+    fn spawn(&self, arguments: &[&str]) -> Result<Box<dyn ChildWrapper>, RunError> {
+        let mut command = CommandWrap::with_new(&self.terraform.path, |command| {
+            command.args(arguments).current_dir(&self.directory).env_clear().envs(&self.environment);
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        });
+        command.wrap(ProcessSession).spawn().map_err(|source| self.not_started(source))
+    }
+
+    fn not_started(&self, source: io::Error) -> RunError {
+        RunError::Start { path: self.terraform.path.display().to_string(), source }
+    }
+
+    async fn wait(&self, child: &mut dyn ChildWrapper) -> Result<(ExitStatus, bool), RunError> {
+        let leader = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let mut ladder = Ladder::new(self.grace);
+        let mut stop = self.stops.watch();
+        let status = loop {
+            let now = *stop.borrow_and_update();
+            if let Some(signal) = ladder.step(Instant::now(), now) {
+                send(leader, signal);
+            }
+            // The inner child: its wrapper would also wait for processes that Terraform left behind.
+            tokio::select! {
+                status = child.inner_mut().wait() => break status.map_err(RunError::Wait)?,
+                () = changed(&mut stop) => {}
+                () = at(ladder.deadline(now)) => {}
+            }
+        };
+        if !status.success() {
+            // Providers and provisioners outlive a Terraform that was killed; nothing of a failed run may linger.
+            send(leader, Send::Kill);
+        }
+        Ok((status, ladder.was_asked()))
+    }
+}
+
+fn send(leader: Option<Pid>, signal: Send) {
+    let Some(leader) = leader else { return };
+    let result = match signal {
+        Send::Interrupt => kill_process(leader, Signal::INT),
+        Send::Kill => kill_process_group(leader, Signal::KILL),
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, ?signal, "nobody to signal");
+    }
+}
+
+async fn changed(stop: &mut watch::Receiver<Option<Stop>>) {
+    if stop.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What was heard besides what went to the log.
+#[derive(Debug, Default)]
+struct Heard {
+    errors: Vec<Diagnostic>,
+    warnings: Vec<String>,
+    error_line: Option<String>,
+    last_line: String,
+}
+
+impl Heard {
+    fn remember(&mut self, text: &str) {
+        if let Some(error) = text.strip_prefix("Error: ") {
+            self.error_line.get_or_insert_with(|| error.to_owned());
+        }
+        text.clone_into(&mut self.last_line);
+    }
+}
+
+async fn collect(mut pumps: JoinSet<Heard>) -> Heard {
+    let mut all = Heard::default();
+    while let Ok(Some(heard)) = timeout(LAST_OUTPUT, pumps.join_next()).await {
+        let Ok(heard) = heard else { continue };
+        all.errors.extend(heard.errors);
+        all.warnings.extend(heard.warnings);
+        all.error_line = all.error_line.or(heard.error_line);
+        if !heard.last_line.is_empty() {
+            all.last_line = heard.last_line;
+        }
+    }
+    all
+}
+
+async fn pump(output: impl AsyncRead + Unpin, log: Log, plain: LogLevel) -> Heard {
+    let mut reader = BufReader::with_capacity(64 * 1024, output);
+    let mut heard = Heard::default();
+    let mut line = Vec::new();
+    while read_line(&mut reader, &mut line).await {
+        match event::read(&String::from_utf8_lossy(&line)) {
+            Event::Line(level, text) => {
+                heard.remember(&text);
+                log.terraform(if level == LogLevel::Info { plain } else { level }, &text);
+            }
+            Event::Diagnostic(diagnostic) => {
+                let level = if diagnostic.is_error() { LogLevel::Error } else { LogLevel::Warn };
+                log.terraform(level, &diagnostic.rendered());
+                if diagnostic.is_error() && heard.errors.len() < DIAGNOSTICS_MAX {
+                    heard.errors.push(*diagnostic);
+                } else if !diagnostic.is_error() && heard.warnings.len() < DIAGNOSTICS_MAX {
+                    heard.warnings.push(diagnostic.one_line());
+                }
+            }
+            Event::Nothing => {}
+        }
+    }
+    heard
+}
+
+/// Reads one line of at most the limit's bytes; what is longer is left out. False at the end.
+async fn read_line(reader: &mut (impl AsyncBufReadExt + Unpin), line: &mut Vec<u8>) -> bool {
+    line.clear();
+    let mut any = false;
+    loop {
+        let Ok(bytes) = reader.fill_buf().await else { return any };
+        if bytes.is_empty() {
+            return any;
+        }
+        any = true;
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        let part = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
+        let room = LINE_BYTES_MAX.saturating_sub(line.len());
+        line.extend_from_slice(part.get(..room.min(part.len())).unwrap_or_default());
+        let used = end.map_or(bytes.len(), |end| end + 1);
+        reader.consume(used);
+        if end.is_some() {
+            return true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_of_any_length_are_read_and_cut() {
+        let long = "x".repeat(LINE_BYTES_MAX + 10);
+        let text = format!("one\n\n{long}\nlast");
+        let mut reader = BufReader::with_capacity(16, text.as_bytes());
+        let (mut line, mut lengths) = (Vec::new(), Vec::new());
+        while read_line(&mut reader, &mut line).await {
+            lengths.push(line.len());
+        }
+        assert_eq!(lengths, [3, 0, LINE_BYTES_MAX, 4]);
+    }
+}

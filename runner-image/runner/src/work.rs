@@ -1,0 +1,209 @@
+//! What import and build have in common: everything up to a Terraform that can be run.
+
+use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc};
+
+use berth_client::RunnerClient;
+use berth_provider::Served;
+use berth_wire::runner::{Finish, Outcome};
+use bytes::Bytes;
+use tokio::task::spawn_blocking;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::{
+    Config, environment,
+    lease::{Stop, Stops},
+    log::Log,
+    room::Room,
+    terraform::{Ended, FindError, Run, Terraform},
+};
+
+/// A claimed job at work.
+#[derive(Debug)]
+pub(crate) struct Work {
+    /// The runner's settings.
+    pub(crate) config: Arc<Config>,
+    /// The job's session.
+    pub(crate) client: RunnerClient,
+    /// Reasons to stop.
+    pub(crate) stops: Stops,
+    /// The job's log.
+    pub(crate) log: Log,
+    /// The search for Terraform, begun before the claim.
+    pub(crate) finding: AbortOnDropHandle<Result<Terraform, FindError>>,
+}
+
+/// How the work on a job came to its end.
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// With something to report.
+    Finish(Box<Finish>),
+    /// With a stop before Terraform changed anything, or after which nothing more can be said than that.
+    Stopped(Stop),
+}
+
+/// Terraform, its directory and its provider, ready to run.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    /// Runs commands.
+    pub(crate) run: Run,
+    /// The working directory.
+    pub(crate) room: Room,
+    /// The provider; it lives as long as commands run.
+    _served: Served,
+}
+
+impl Work {
+    /// Waits for a future, unless there is a reason to stop first.
+    ///
+    /// # Errors
+    /// The reason to stop.
+    pub(crate) async fn unless_stopped<T>(&self, future: impl Future<Output = T>) -> Result<T, Done> {
+        let mut stops = self.stops.watch();
+        tokio::select! {
+            result = future => Ok(result),
+            Ok(stop) = stops.wait_for(Option::is_some) => Err(Done::Stopped(stop.unwrap_or(Stop::Canceled))),
+        }
+    }
+
+    /// Fetches the template archive.
+    ///
+    /// # Errors
+    /// The failed job, or a stop.
+    pub(crate) async fn archive(&self) -> Result<Bytes, Done> {
+        self.client.archive().await.map_err(|error| self.refused(&error, "the template archive"))
+    }
+
+    /// Fetches the newest state.
+    ///
+    /// # Errors
+    /// The failed job, or a stop.
+    pub(crate) async fn state(&self) -> Result<Option<Bytes>, Done> {
+        self.client.state().await.map_err(|error| self.refused(&error, "the workspace's state"))
+    }
+
+    fn refused(&self, error: &berth_client::ClientError, what: &str) -> Done {
+        if self.stops.note(error) { Done::Stopped(Stop::Lost) } else { self.failed(format!("cannot fetch {what}: {error}")) }
+    }
+
+    /// A failed job; its reason goes to the log as well.
+    #[must_use]
+    pub(crate) fn failed(&self, error: String) -> Done {
+        self.log.fail(&error);
+        Done::finish(Outcome::Failed { error })
+    }
+
+    /// Unpacks the archive beside the state.
+    ///
+    /// # Errors
+    /// The failed job.
+    pub(crate) async fn room(&self, archive: Bytes, state: Option<Bytes>) -> Result<Room, Done> {
+        let room = spawn_blocking(move || Room::prepare(&archive, state.as_deref())).await;
+        match room {
+            Ok(Ok(room)) => Ok(room),
+            Ok(Err(error)) => Err(self.failed(error.to_string())),
+            Err(error) => Err(self.failed(format!("preparing the working directory ended badly: {error}"))),
+        }
+    }
+
+    /// Serves the provider and waits for Terraform to be found.
+    ///
+    /// # Errors
+    /// The failed job, or a stop.
+    pub(crate) async fn ready(&mut self, room: Room, told: BTreeMap<String, String>) -> Result<Ready, Done> {
+        let served = berth_provider::serve(&room.socket(), told.into()).await;
+        let served = served.map_err(|error| self.failed(format!("cannot serve the provider: {error}")))?;
+        let cli_config = room.cli_config(self.config.terraform_cli_config.as_deref());
+        let cli_config = cli_config.map_err(|error| self.failed(format!("cannot prepare the working directory: {error}")))?;
+        let found = {
+            let mut stops = self.stops.watch();
+            tokio::select! {
+                found = &mut self.finding => found,
+                Ok(stop) = stops.wait_for(Option::is_some) => return Err(Done::Stopped(stop.unwrap_or(Stop::Canceled))),
+            }
+        };
+        let terraform = match found {
+            Ok(Ok(terraform)) => terraform,
+            Ok(Err(error)) => return Err(self.failed(error.to_string())),
+            Err(error) => return Err(self.failed(format!("the search for terraform ended badly: {error}"))),
+        };
+        let run = Run {
+            terraform,
+            directory: room.directory(),
+            environment: environment::of_terraform(&self.config, &cli_config, &served.reattach_json()),
+            grace: self.config.cancel_grace,
+            stops: self.stops.clone(),
+            log: self.log.clone(),
+        };
+        let mut ready = Ready { run, room, _served: served };
+        if let Some(reason) = ready.room.template.needs_init.clone() {
+            tracing::debug!(reason, "terraform init is needed");
+            self.init(&mut ready).await?;
+        }
+        Ok(ready)
+    }
+
+    /// Runs a command; when Terraform asks for the `init` that was left out, that first, and the command again.
+    ///
+    /// # Errors
+    /// The failed job, or a stop.
+    pub(crate) async fn command(&self, ready: &mut Ready, stage: &str, arguments: &[&str]) -> Result<Ended, Done> {
+        self.log.stage(stage);
+        let run = |ended: Result<Ended, crate::terraform::RunError>| ended.map_err(|error| self.failed(error.to_string()));
+        let ended = run(ready.run.command(arguments).await)?;
+        if !ended.asks_for_init() || ready.room.template.needs_init.is_some() {
+            return Ok(ended);
+        }
+        self.init(ready).await?;
+        self.log.stage(stage);
+        run(ready.run.command(arguments).await)
+    }
+
+    async fn init(&self, ready: &mut Ready) -> Result<(), Done> {
+        self.log.stage("Initializing Terraform");
+        ready.room.template.needs_init.get_or_insert_with(|| "terraform asked for it".to_owned());
+        let _cache = self.plugin_cache(&mut ready.run).await;
+        let ended = ready.run.command(&["init", "-input=false", "-no-color"]).await;
+        let ended = ended.map_err(|error| self.failed(error.to_string()))?;
+        match (ended.is_success(), self.stops.now()) {
+            (true, _) => Ok(()),
+            (false, Some(stop)) if ended.was_asked => Err(Done::Stopped(stop)),
+            (false, _) => Err(self.failed(format!("terraform init failed: {}", ended.error()))),
+        }
+    }
+
+    /// Shares downloaded provider plugins between builds on one machine. Terraform's plugin cache does not bear two writers: the
+    /// answered file holds a lock for as long as it lives.
+    async fn plugin_cache(&self, run: &mut Run) -> Option<File> {
+        if self.config.terraform_cli_config.is_some() {
+            return None;
+        }
+        let directory = self.config.data_dir.as_ref()?.join("plugins");
+        let lock = lock(&directory).await.inspect_err(|error| tracing::warn!(%error, "no plugin cache")).ok()?;
+        run.environment.insert("TF_PLUGIN_CACHE_DIR".into(), directory.into());
+        run.environment.insert("TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE".into(), "1".into());
+        Some(lock)
+    }
+}
+
+impl Done {
+    /// A job that ended with this outcome and nothing else to report.
+    #[must_use]
+    pub(crate) fn finish(outcome: Outcome) -> Self {
+        Self::Finish(Box::new(report(outcome)))
+    }
+}
+
+/// A report of an outcome and nothing else.
+#[must_use]
+pub(crate) fn report(outcome: Outcome) -> Finish {
+    Finish { outcome, resources: Vec::new(), parameters: Vec::new(), readme: String::new(), warnings: Vec::new() }
+}
+
+async fn lock(directory: &Path) -> std::io::Result<File> {
+    std::fs::create_dir_all(directory)?;
+    let file = File::options().create(true).truncate(false).write(true).open(directory.join(".lock"))?;
+    if file.try_lock().is_ok() {
+        return Ok(file);
+    }
+    spawn_blocking(move || file.lock().map(|()| file)).await.map_err(std::io::Error::other)?
+}

@@ -1,0 +1,302 @@
+//! Stories of one job: the real runner, the real Terraform, and the control plane's routes in memory.
+
+#[path = "job/api.rs"]
+mod api;
+
+use std::{os::unix::fs::PermissionsExt, path::Path};
+
+use api::{Api, build, children, import, processes_with, repository_file, send, until_gone};
+use berth_domain::{ParameterValue, Transition, parameter::ParameterType};
+use berth_wire::runner::{Build, Job, Outcome};
+use rustix::process::Signal;
+use serde_json::Value;
+
+fn job(build: Build) -> Job {
+    Job::Build(Box::new(build))
+}
+
+fn failure(outcome: &Outcome) -> &str {
+    match outcome {
+        Outcome::Failed { error } => error,
+        other => panic!("{other:?} is not a failure"),
+    }
+}
+
+/// An agent that does nothing but run, recognizable by its name.
+fn agent_binary(home: &Path, name: &str) -> String {
+    let path = home.join(name);
+    std::fs::write(&path, "#!/bin/sh\nwhile :; do sleep 1; done\n").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path.display().to_string()
+}
+
+/// A quick resource, then one that takes as long as the test likes. The marker makes its processes recognizable.
+fn slow_template(marker: &str) -> String {
+    format!(
+        r#"
+        resource "terraform_data" "quick" {{
+          input = "done"
+        }}
+        resource "terraform_data" "slow" {{
+          input = terraform_data.quick.output
+          provisioner "local-exec" {{
+            command = "sleep 300 || echo {marker}"
+          }}
+        }}
+        "#
+    )
+}
+
+fn resources_of(state: &[u8]) -> Vec<String> {
+    let state: Value = serde_json::from_slice(state).expect("only whole states are pushed");
+    let resources = state["resources"].as_array().unwrap().iter();
+    resources.map(|resource| format!("{}.{}", resource["type"].as_str().unwrap(), resource["name"].as_str().unwrap())).collect()
+}
+
+#[tokio::test]
+async fn the_starter_template_starts_stops_and_goes() {
+    let home = tempfile::tempdir().unwrap();
+    let agent = agent_binary(home.path(), "starter-agent");
+    let extra = [("BERTH_AGENT_BINARY", agent.as_str())];
+    let template = repository_file("templates/local/main.tf");
+    let files = [("main.tf", template.as_str())];
+    let greeting = ParameterValue { name: "greeting".into(), value: "It's me".into() };
+
+    let start = Build { parameters: vec![greeting.clone()], ..build(Transition::Start) };
+    let api = Api::serve(job(start), &files, None).await;
+    let finish = api.runner(home.path(), &extra).reported(&api).await;
+    assert_eq!(finish.outcome, Outcome::Succeeded, "{}", api.memory.borrow().log());
+    let process = finish.resources.iter().find(|resource| resource.kind == "berth_process").expect("the workspace");
+    let [agent] = process.agents.as_slice() else { panic!("one agent: {process:?}") };
+    assert_eq!((agent.name.as_str(), agent.env["GIT_AUTHOR_NAME"].as_str()), ("main", "Ada Lovelace"));
+    assert!(agent.scripts[0].script.contains(r"'It'\''s me'"), "{}", agent.scripts[0].script);
+    assert_eq!(process.metadata[0].key, "directory");
+    assert!(!processes_with("starter-agent").is_empty(), "the workspace runs after the build");
+    let directory = process.metadata[0].value.clone();
+    assert!(Path::new(&directory).is_dir());
+    assert!(api.memory.borrow().log().contains("Apply complete!"), "{}", api.memory.borrow().log());
+
+    let stop = Build { parameters: vec![greeting.clone()], ..build(Transition::Stop) };
+    let stopped = Api::serve(job(stop), &files, api.last_state()).await;
+    let finish = stopped.runner(home.path(), &extra).reported(&stopped).await;
+    assert_eq!(finish.outcome, Outcome::Succeeded, "{}", stopped.memory.borrow().log());
+    assert!(processes_with("starter-agent").is_empty(), "a stop leaves no process");
+    assert!(Path::new(&directory).is_dir(), "a stop keeps the home directory");
+    assert!(finish.resources.iter().all(|resource| resource.agents.is_empty()));
+
+    let delete = Build { parameters: vec![greeting], ..build(Transition::Delete) };
+    let deleted = Api::serve(job(delete), &files, stopped.last_state()).await;
+    let finish = deleted.runner(home.path(), &extra).reported(&deleted).await;
+    assert_eq!((finish.outcome, finish.resources.len()), (Outcome::Succeeded, 0), "{}", deleted.memory.borrow().log());
+    assert!(!Path::new(&directory).exists(), "a delete removes it");
+    assert_eq!(resources_of(&deleted.last_state().unwrap()), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_delete_without_resources_or_as_orphan_runs_no_terraform() {
+    let home = tempfile::tempdir().unwrap();
+    let broken = [("main.tf", "this is no template")];
+    let api = Api::serve(job(build(Transition::Delete)), &broken, None).await;
+    assert_eq!(api.runner(home.path(), &[]).reported(&api).await.outcome, Outcome::Succeeded);
+
+    let state =
+        br#"{"version": 4, "serial": 1, "lineage": "l", "resources": [{"mode": "managed", "type": "aws_instance", "name": "vm",
+        "provider": "provider[\"registry.terraform.io/hashicorp/aws\"]", "instances": [{"attributes": {"id": "i-77"}}]}]}"#;
+    let orphan = Build { orphan: true, ..build(Transition::Delete) };
+    let api = Api::serve(job(orphan), &broken, Some(state.to_vec())).await;
+    assert_eq!(api.runner(home.path(), &[]).reported(&api).await.outcome, Outcome::Succeeded);
+    let log = api.memory.borrow().log();
+    assert!(log.contains("aws_instance.vm i-77"), "what is forgotten is named: {log}");
+}
+
+#[tokio::test]
+async fn an_import_reports_what_the_template_asks() {
+    let home = tempfile::tempdir().unwrap();
+    let main = r#"
+        terraform {
+          required_providers {
+            coder = { source = "coder/coder" }
+          }
+        }
+        data "coder_parameter" "region" {
+          name = "region"
+          default = "eu"
+          option {
+            name = "Europe"
+            value = "eu"
+          }
+        }
+        data "coder_parameter" "disk" {
+          name = "disk"
+          type = "number"
+          validation {
+            min = 10
+            max = 100
+          }
+        }
+        variable "image" {
+          default = "debian"
+        }
+        resource "coder_agent" "main" {
+          os = "linux"
+          arch = "amd64"
+        }
+        resource "terraform_data" "vm" {
+          input = "${coder_agent.main.id} ${tonumber(data.coder_parameter.disk.value) + 1} ${var.image}"
+        }
+    "#;
+    let api = Api::serve(import(), &[("main.tf", main), ("README.md", "# Hello")], None).await;
+    let finish = api.runner(home.path(), &[]).reported(&api).await;
+    assert_eq!(finish.outcome, Outcome::Succeeded, "{}", api.memory.borrow().log());
+    let [region, disk] = finish.parameters.as_slice() else { panic!("{:?}", finish.parameters) };
+    assert_eq!((region.name.as_str(), region.default.as_deref(), region.options.len()), ("region", Some("eu"), 1));
+    assert_eq!(
+        (disk.name.as_str(), disk.default.as_deref(), disk.kind, disk.rule.max),
+        ("disk", None, ParameterType::Number, Some(100))
+    );
+    assert_eq!((finish.readme.as_str(), finish.resources.len()), ("# Hello", 0));
+    assert!(api.memory.borrow().states.is_empty(), "an import has no state");
+}
+
+#[tokio::test]
+async fn the_starter_template_imports_without_a_warning() {
+    let home = tempfile::tempdir().unwrap();
+    let main = repository_file("templates/local/main.tf");
+    let api = Api::serve(import(), &[("main.tf", main.as_str())], None).await;
+    let finish = api.runner(home.path(), &[]).reported(&api).await;
+    assert_eq!(finish.outcome, Outcome::Succeeded, "{}", api.memory.borrow().log());
+    assert_eq!((finish.parameters.len(), finish.warnings), (1, Vec::<String>::new()));
+}
+
+#[tokio::test]
+async fn a_syntax_error_shows_terraforms_own_diagnostic() {
+    let home = tempfile::tempdir().unwrap();
+    let main = "resource \"terraform_data\" \"a\" {\n  input = \n}\n";
+    let api = Api::serve(import(), &[("main.tf", main)], None).await;
+    let finish = api.runner(home.path(), &[]).reported(&api).await;
+    assert!(failure(&finish.outcome).starts_with("main.tf:2: Invalid expression: "), "{:?}", finish.outcome);
+    let log = api.memory.borrow().log();
+    assert!(log.contains("error:   on main.tf line 2, in resource \"terraform_data\" \"a\":"), "{log}");
+    assert!(log.contains("   2:   input ="), "{log}");
+}
+
+#[tokio::test]
+async fn a_hostile_archive_is_refused_in_one_line() {
+    let home = tempfile::tempdir().unwrap();
+    let api = Api::serve(import(), &[("README.md", "no template here")], None).await;
+    let finish = api.runner(home.path(), &[]).reported(&api).await;
+    assert_eq!(failure(&finish.outcome), "the template has no .tf file at its top level");
+}
+
+#[tokio::test]
+async fn a_cancel_keeps_what_was_made_and_ends_what_ran() {
+    let home = tempfile::tempdir().unwrap();
+    let api = Api::serve(job(build(Transition::Start)), &[("main.tf", &slow_template("cancel-marker"))], None).await;
+    let runner = api.runner(home.path(), &[]);
+    api.until("the slow resource begins", |memory| memory.log().contains("Provisioning with")).await;
+    api.until("the first state", |memory| !memory.states.is_empty()).await;
+    assert_eq!(resources_of(&api.last_state().unwrap()), ["terraform_data.quick"], "pushed while terraform runs");
+    api.memory.send_modify(|memory| memory.cancel = true);
+    let finish = runner.reported(&api).await;
+    assert_eq!(finish.outcome, Outcome::Canceled, "{}", api.memory.borrow().log());
+    assert_eq!(
+        resources_of(&api.last_state().unwrap()),
+        ["terraform_data.quick", "terraform_data.slow"],
+        "the interrupted one is known"
+    );
+    assert_eq!(finish.resources.len(), 2);
+    until_gone("cancel-marker").await;
+}
+
+#[tokio::test]
+async fn a_terraform_killed_mid_way_leaves_the_last_pushed_state() {
+    let home = tempfile::tempdir().unwrap();
+    let api = Api::serve(job(build(Transition::Start)), &[("main.tf", &slow_template("killed-marker"))], None).await;
+    let runner = api.runner(home.path(), &[]);
+    api.until("the first state", |memory| !memory.states.is_empty()).await;
+    api.until("the slow resource begins", |memory| memory.log().contains("Provisioning with")).await;
+    let [terraform] = children(runner.pid())[..] else { panic!("one terraform: {:?}", children(runner.pid())) };
+    send(terraform, Signal::KILL);
+    let finish = runner.reported(&api).await;
+    assert_eq!(failure(&finish.outcome), "terraform was killed by signal 9");
+    assert_eq!(resources_of(&api.last_state().unwrap()), ["terraform_data.quick"]);
+    until_gone("killed-marker").await;
+}
+
+#[tokio::test]
+async fn a_lost_lease_ends_terraform_and_writes_nothing_more() {
+    let home = tempfile::tempdir().unwrap();
+    let api = Api::serve(job(build(Transition::Start)), &[("main.tf", &slow_template("lost-marker"))], None).await;
+    let runner = api.runner(home.path(), &[]);
+    api.until("the first state", |memory| !memory.states.is_empty()).await;
+    api.until("the slow resource begins", |memory| memory.log().contains("Provisioning with")).await;
+    let states = api.memory.borrow().states.len();
+    api.memory.send_modify(|memory| memory.lost = true);
+    assert_eq!(runner.end().await.code(), Some(3));
+    let memory = api.memory.borrow();
+    assert!(memory.finish.is_none() && memory.states.len() == states);
+    drop(memory);
+    until_gone("lost-marker").await;
+}
+
+#[tokio::test]
+async fn a_runner_told_to_stop_pushes_and_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    let api = Api::serve(job(build(Transition::Start)), &[("main.tf", &slow_template("told-marker"))], None).await;
+    let runner = api.runner(home.path(), &[]);
+    api.until("the slow resource begins", |memory| memory.log().contains("Provisioning with")).await;
+    runner.signal(Signal::TERM);
+    let finish = runner.reported(&api).await;
+    assert_eq!(failure(&finish.outcome), "the runner was told to stop");
+    assert_eq!(resources_of(&api.last_state().unwrap()), ["terraform_data.quick", "terraform_data.slow"]);
+    until_gone("told-marker").await;
+}
+
+#[tokio::test]
+async fn the_templates_code_sees_no_token_and_no_session() {
+    let home = tempfile::tempdir().unwrap();
+    let main = r#"
+        variable "password" {
+          sensitive = true
+        }
+        resource "terraform_data" "spy" {
+          provisioner "local-exec" {
+            command = "env; cat /proc/$PPID/environ | tr '\\0' '\\n'"
+          }
+        }
+        output "password" {
+          value     = var.password
+          sensitive = true
+        }
+    "#;
+    let spied = Build { variables: [("password".to_owned(), "variable-canary".to_owned())].into(), ..build(Transition::Start) };
+    let api = Api::serve(job(spied), &[("main.tf", main)], None).await;
+    let finish = api.runner(home.path(), &[]).reported(&api).await;
+    assert_eq!(finish.outcome, Outcome::Succeeded, "{}", api.memory.borrow().log());
+    let log = api.memory.borrow().log();
+    assert!(log.contains("TF_IN_AUTOMATION=1") && log.contains("TF_REATTACH_PROVIDERS="), "{log}");
+    assert!(!log.contains("canary"), "{log}");
+}
+
+#[tokio::test]
+async fn a_template_with_modules_and_a_backend_is_initialized() {
+    let home = tempfile::tempdir().unwrap();
+    let main = "terraform {\n  backend \"s3\" {\n    bucket = \"b\"\n  }\n}\nmodule \"m\" {\n  source = \"./m\"\n}\n";
+    let files = [("main.tf", main), ("m/main.tf", "resource \"terraform_data\" \"inner\" {}")];
+    let api = Api::serve(job(build(Transition::Start)), &files, None).await;
+    let finish = api.runner(home.path(), &[]).reported(&api).await;
+    assert_eq!(finish.outcome, Outcome::Succeeded, "{}", api.memory.borrow().log());
+    assert_eq!((finish.resources.len(), finish.resources[0].name.as_str()), (1, "inner"));
+    assert!(api.memory.borrow().log().contains("Initializing Terraform info: Terraform has been successfully initialized!"));
+}
+
+#[tokio::test]
+async fn an_init_that_was_left_out_wrongly_is_made_up_for() {
+    let home = tempfile::tempdir().unwrap();
+    // The parser that we look with is not Terraform's: what it cannot read, it does not see.
+    let unseen = "module \"m\" {\n  source = \"./m\"\n}\nlocals {\n  odd = \"${~ 1 ~}\"\n}\n";
+    let files = [("main.tf", unseen), ("m/main.tf", "resource \"terraform_data\" \"inner\" {}")];
+    let api = Api::serve(job(build(Transition::Start)), &files, None).await;
+    let finish = api.runner(home.path(), &[]).reported(&api).await;
+    assert_eq!(finish.outcome, Outcome::Succeeded, "{}", api.memory.borrow().log());
+}
