@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod build;
 pub mod error;
+pub mod init_script;
 pub mod resource;
 pub mod runner;
 pub mod template;
