@@ -1,1 +1,38 @@
-//! Placeholder.
+//! The reaper: a task ended, so its job must not stay as if it ran.
+//!
+//! An event may come twice, late or never. It fails a job only if that very task holds it or was to claim it; a job that ended by
+//! itself, or that another task holds, goes on as it is. What no event tells, the sweep finds by the lease.
+
+use berth_domain::{LogLevel, TaskId, Timestamp};
+use berth_store::{JobId, Lost, LostOutcome, Store, TableError};
+
+/// Why an event was not handled; it may come again.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot reap {job}")]
+pub struct ReapError {
+    /// The job.
+    pub job: JobId,
+    /// Why.
+    pub source: TableError,
+}
+
+/// Fails the job of an ended task, if the task still had it. One read when there is nothing to do.
+///
+/// `reason` is for the person who asked for the job.
+///
+/// # Errors
+/// When the table fails.
+pub async fn reap(store: &Store, job: JobId, task: TaskId, reason: &str, now: Timestamp) -> Result<LostOutcome, ReapError> {
+    let failed = |source| ReapError { job, source };
+    let lost = Lost::TaskEnded { task, reason: reason.to_owned() };
+    let outcome = store.fail_lost(job, &lost, now).await.map_err(failed)?;
+    if outcome == LostOutcome::Failed {
+        tracing::warn!(job = %job, task = %task, reason, "a task ended before its job did");
+        let line = Store::own_line(LogLevel::Error, "Ending the job", reason, now);
+        store.append_logs(job, vec![line]).await.map_err(failed)?;
+    }
+    Ok(outcome)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,64 @@
-//! Placeholder.
+//! The sweep: once in a while, without input, it repairs what a lost message or a dead task left behind.
+//!
+//! Jobs that wait too long are announced again; jobs whose runner gave no sign of life fail. An idle deployment costs one read.
+
+use berth_domain::{LogLevel, Timestamp, limit::LEASE_SECONDS};
+use berth_store::{Due, JobId, Lost, LostOutcome, Store, TableError};
+use std::future::Future;
+
+/// Tells the dispatcher that a job waits.
+pub trait Announce: Sync {
+    /// Puts the job's id in the queue. May be lost: the next sweep announces again.
+    fn announce(&self, job: JobId) -> impl Future<Output = ()> + Send;
+}
+
+/// What a sweep did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// Jobs that were announced again.
+    pub announced: Vec<JobId>,
+    /// Jobs whose runner was lost and that have failed now.
+    pub failed: Vec<JobId>,
+}
+
+/// Why a sweep found nothing; the next one comes.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot find the jobs that need looking at")]
+pub struct SweepError(#[from] TableError);
+
+/// Sweeps once. One read, and per lost job what failing it costs. What cannot be done for one job is logged and left to the next sweep.
+///
+/// # Errors
+/// When the table does not answer.
+pub async fn sweep(store: &Store, announce: &impl Announce, now: Timestamp) -> Result<Swept, SweepError> {
+    let mut swept = Swept::default();
+    for due in store.due(now).await? {
+        match due {
+            Due::Announce(job) => {
+                announce.announce(job).await;
+                swept.announced.push(job);
+            }
+            Due::LeaseEnded(job) => match fail(store, job, now).await {
+                Ok(true) => swept.failed.push(job),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(job = %job, error = %error, "cannot fail a job whose runner was lost"),
+            },
+        }
+    }
+    if swept != Swept::default() {
+        tracing::info!(announced = swept.announced.len(), failed = swept.failed.len(), "swept");
+    }
+    Ok(swept)
+}
+
+async fn fail(store: &Store, job: JobId, now: Timestamp) -> Result<bool, TableError> {
+    if store.fail_lost(job, &Lost::LeaseEnded, now).await? != LostOutcome::Failed {
+        return Ok(false);
+    }
+    let text = format!("the runner was lost: no sign of life for {LEASE_SECONDS} s");
+    store.append_logs(job, vec![Store::own_line(LogLevel::Error, "Ending the job", &text, now)]).await?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests;
