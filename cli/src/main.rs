@@ -1,2 +1,5 @@
-//! Placeholder.
-fn main() {}
+//! `berth`.
+
+fn main() -> std::process::ExitCode {
+    berth_cli::run(std::env::args_os())
+}

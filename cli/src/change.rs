@@ -1,0 +1,117 @@
+//! Builds a person asks for: asks the API, follows the log, waits for the agents.
+
+use crate::{
+    failure::{Failure, Outcome},
+    session::Session,
+    signal, wait,
+};
+use berth_client::Client;
+use berth_wire::{
+    build::{Build, CreateBuild},
+    domain::{BuildReason, Transition, WorkspaceStatus},
+    resource::Agent,
+    workspace::Workspace,
+};
+use clap::Args;
+
+/// The flags of verbs that build.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ChangeFlags {
+    /// Answer every question with yes
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Why, for the build's record: cli, vscode_connection, jetbrains_connection, ...
+    #[arg(long, value_name = "REASON")]
+    pub reason: Option<BuildReason>,
+}
+
+/// A plain request for a build.
+#[must_use]
+pub fn request(transition: Transition, reason: Option<BuildReason>) -> CreateBuild {
+    CreateBuild {
+        transition,
+        template_version_id: None,
+        rich_parameter_values: Vec::new(),
+        orphan: false,
+        log_level: None,
+        reason: Some(reason.unwrap_or(BuildReason::Cli)),
+    }
+}
+
+/// Starts a build and follows it to its good end.
+///
+/// # Errors
+/// When the API refuses, or the build does not succeed.
+pub async fn build(
+    session: &Session,
+    client: &Client,
+    (workspace, typed): (&Workspace, &str),
+    request: &CreateBuild,
+) -> Outcome<Build> {
+    let build = client.create_build(workspace.id, request).await.map_err(|error| match error.is_conflict() {
+        true => Failure::new(error.to_string())
+            .hint(format!("`berth logs {typed} -f` follows what runs, `berth cancel {typed}` ends it")),
+        false => error.into(),
+    })?;
+    wait::build(session, client, &build, typed, wait::Detail::Lines).await?;
+    Ok(client.build(build.id).await?)
+}
+
+/// Follows a build that runs already; afterwards the workspace as it then is.
+///
+/// # Errors
+/// When that build does not succeed.
+pub async fn settle(session: &Session, client: &Client, workspace: Workspace, typed: &str) -> Outcome<Workspace> {
+    if !workspace.latest_build.job.status.is_active() {
+        return Ok(workspace);
+    }
+    let build = &workspace.latest_build;
+    session.printer.say(format_args!("Build {} of {typed} ({}) is under way.", build.build_number, build.transition));
+    wait::build(session, client, build, typed, wait::Detail::Lines).await?;
+    Ok(client.workspace(workspace.id).await?)
+}
+
+/// Waits for every agent of a started workspace, then says how to get in.
+///
+/// # Errors
+/// When an agent does not come.
+pub async fn welcome(session: &Session, client: &Client, build: &Build, typed: &str) -> Outcome {
+    let printer = session.printer;
+    let farewell = || {
+        printer.say(format_args!("\n{typed} is up, its agent not yet"));
+        printer.hint(format_args!("`berth ssh {typed}` waits for it"));
+    };
+    let waiting = async {
+        for agent in agents(build) {
+            wait::agent(session, client, agent.clone(), (typed, wait::Scripts::Auto)).await?;
+        }
+        Ok(())
+    };
+    signal::unless_ended(waiting, farewell).await?;
+    printer.say(format_args!("{typed} is up."));
+    if agents(build).next().is_some() {
+        printer.hint(format_args!("`berth ssh {typed}` opens a shell in it"));
+    }
+    Ok(())
+}
+
+/// The agents a build made.
+pub fn agents(build: &Build) -> impl Iterator<Item = &Agent> {
+    build.resources.iter().filter_map(|resource| resource.agents.as_ref()).flatten()
+}
+
+/// Stops a workspace unless it is stopped. Says whether a build was needed.
+///
+/// # Errors
+/// When the build does not succeed.
+pub async fn stop(
+    session: &Session,
+    client: &Client,
+    (workspace, typed): (&Workspace, &str),
+    reason: Option<BuildReason>,
+) -> Outcome<bool> {
+    if workspace.latest_build.status == WorkspaceStatus::Stopped {
+        return Ok(false);
+    }
+    build(session, client, (workspace, typed), &request(Transition::Stop, reason)).await.map(|_| true)
+}

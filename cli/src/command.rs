@@ -1,0 +1,208 @@
+//! One file per verb. This one holds the command line's shape and hands each verb its session.
+
+mod cancel;
+mod completion;
+mod config_ssh;
+mod create;
+mod delete;
+mod list;
+mod login;
+mod logout;
+mod logs;
+mod ping;
+mod port_forward;
+mod restart;
+mod server;
+mod show;
+mod ssh;
+mod start;
+mod stop;
+mod templates;
+mod tokens;
+mod update;
+mod version;
+mod whoami;
+
+use crate::{
+    Program,
+    config::{Config, Environment, GlobalFlags},
+    failure::{Failure, Outcome},
+    printer::Printer,
+    session::Session,
+};
+use clap::{Parser, Subcommand};
+use std::future::Future;
+
+/// Development environments in your own cloud account.
+#[derive(Debug, Parser)]
+#[command(
+    name = "berth",
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// Flags that every command takes.
+    #[command(flatten)]
+    pub globals: GlobalFlags,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run Berth on this machine
+    Server(server::Arguments),
+    /// Sign in to a deployment
+    Login(login::Arguments),
+    /// End the session
+    Logout(logout::Arguments),
+    /// Show who is signed in, and where
+    Whoami(whoami::Arguments),
+    /// Make, list and remove API tokens
+    Tokens(tokens::Arguments),
+    /// Manage templates
+    #[command(alias = "template")]
+    Templates(templates::Arguments),
+    /// Make a workspace
+    Create(create::Arguments),
+    /// List workspaces
+    #[command(alias = "ls")]
+    List(list::Arguments),
+    /// Show a workspace, its resources and agents
+    Show(show::Arguments),
+    /// Start a workspace
+    Start(start::Arguments),
+    /// Stop a workspace, keeping what persists
+    Stop(stop::Arguments),
+    /// Stop a workspace and start it again
+    Restart(restart::Arguments),
+    /// Move a workspace to its template's active version
+    Update(update::Arguments),
+    /// Delete a workspace and all its resources
+    #[command(alias = "rm")]
+    Delete(delete::Arguments),
+    /// Show the log of a workspace's build and of its agents
+    Logs(logs::Arguments),
+    /// End the build that runs
+    Cancel(cancel::Arguments),
+    /// Open a shell in a workspace or run a command there
+    Ssh(Box<ssh::Arguments>),
+    /// Let plain `ssh NAME.berth` work, and with it scp, rsync, git and IDEs
+    ConfigSsh(config_ssh::Arguments),
+    /// Forward local ports to a workspace
+    PortForward(port_forward::Arguments),
+    /// Measure the way to a workspace
+    Ping(ping::Arguments),
+    /// Show the version
+    Version(version::Arguments),
+    /// Print the completion script of a shell
+    Completion(completion::Arguments),
+}
+
+/// Does what was asked.
+///
+/// # Errors
+/// Whatever the verb reports.
+pub fn run(cli: Cli, program: Program, printer: Printer, environment: Environment) -> Outcome {
+    match cli.verb {
+        Verb::Server(arguments) => return server::run(&arguments),
+        Verb::Version(arguments) => return version::run(&arguments, program, printer),
+        Verb::Completion(arguments) => return completion::run(&arguments, printer),
+        _ => {}
+    }
+    let session = Session { config: Config::load(&cli.globals, environment)?, printer };
+    wait_for(dispatch(cli.verb, &session))
+}
+
+async fn dispatch(verb: Verb, session: &Session) -> Outcome {
+    match verb {
+        Verb::Server(_) | Verb::Version(_) | Verb::Completion(_) => Ok(()),
+        Verb::Login(arguments) => login::run(arguments, session).await,
+        Verb::Logout(_) => logout::run(session).await,
+        Verb::Whoami(arguments) => whoami::run(&arguments, session).await,
+        Verb::Tokens(arguments) => tokens::run(arguments, session).await,
+        Verb::Templates(arguments) => templates::run(arguments, session).await,
+        Verb::Create(arguments) => create::run(arguments, session).await,
+        Verb::List(arguments) => list::run(&arguments, session).await,
+        Verb::Show(arguments) => show::run(&arguments, session).await,
+        Verb::Start(arguments) => start::run(&arguments, session).await,
+        Verb::Stop(arguments) => stop::run(&arguments, session).await,
+        Verb::Restart(arguments) => restart::run(&arguments, session).await,
+        Verb::Update(arguments) => update::run(&arguments, session).await,
+        Verb::Delete(arguments) => delete::run(&arguments, session).await,
+        Verb::Logs(arguments) => logs::run(&arguments, session).await,
+        Verb::Cancel(arguments) => cancel::run(&arguments, session).await,
+        Verb::Ssh(arguments) => ssh::run(*arguments, session).await,
+        Verb::ConfigSsh(arguments) => config_ssh::run(&arguments, session),
+        Verb::PortForward(arguments) => port_forward::run(&arguments, session).await,
+        Verb::Ping(arguments) => ping::run(&arguments, session).await,
+    }
+}
+
+/// Runs a command on one thread: there is one connection and one person.
+fn wait_for(work: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        Failure::new(format!("cannot start: {error}")).hint("does this user have too many processes or open files?")
+    })?;
+    let outcome = runtime.block_on(work);
+    // A thread that still reads stdin must not keep the process.
+    runtime.shutdown_background();
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn accepts(line: &str) -> bool {
+        Cli::try_parse_from(line.split(' ')).is_ok()
+    }
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_ide_extensions_type_is_understood() {
+        for line in [
+            "coder --global-config /d ssh --disable-autostart --stdio --usage-app=vscode --network-info-dir /n --log-dir /l -v \
+             --ssh-host-prefix coder-vscode.h-- coder-vscode.h--ada--dev.main",
+            "coder --global-config /d ssh --stdio --usage-app=jetbrains --ssh-host-prefix coder-jetbrains.h-- -- coder-jetbrains.h--ada--dev.main",
+            "coder version --output json",
+            "coder --global-config /d login --use-token-as-session https://h",
+            "coder login https://h --token t",
+            "coder login token --url https://h",
+            "coder --global-config /d logout --url https://h --yes",
+            "coder --global-config /d start --yes --reason vscode_connection ada/dev",
+            "coder start --yes --reason jetbrains_connection -- ada/dev",
+            "coder update --parameter cpu=2 ada/dev",
+            "coder ping dev",
+        ] {
+            assert!(accepts(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_people_type_is_understood() {
+        for line in [
+            "berth ssh dev",
+            "berth ssh dev make",
+            "berth ssh dev -- make -j2 test",
+            "berth ssh -t dev -- top",
+            "berth port-forward dev --tcp 8080:80,9000 --tcp 0.0.0.0:1:2",
+            "berth create ada/dev -t linux --parameter cpu=2 --parameter disk=10 -y",
+            "berth templates push -d . --variable a=b -m words --activate=false -y",
+            "berth server --data /d --port 0 --help",
+            "berth list -a --search owner:me -o json",
+        ] {
+            assert!(accepts(line), "{line}");
+        }
+        assert!(!accepts("berth list --nonsense"));
+    }
+}

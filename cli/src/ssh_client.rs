@@ -1,0 +1,245 @@
+//! The built-in SSH client: one session over a stream of the tailnet.
+//!
+//! The tailnet has already proven who is at the other end; the host key is checked against the ticket all the same, and no other
+//! authentication takes place.
+
+use crate::{
+    failure::{Failure, NO_CONNECTION, Outcome},
+    signal,
+    splice::{Input, Output},
+    terminal::{self, RawMode, Size},
+};
+use berth_net::TunnelStream;
+use bytes::BytesMut;
+use russh::{
+    Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig, cipher,
+    client::{self, AuthResult, ChannelOpenHandle, Msg, Session},
+    keys::{PublicKey, PublicKeyOrCertificate},
+};
+use std::{borrow::Cow, io, path::PathBuf, sync::Arc};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
+
+/// How much of stdin is read at a time.
+const INPUT_BYTES: usize = 32 * 1024;
+/// The type of data that stderr is (RFC 4254, section 5.2).
+const STDERR: u32 = 1;
+
+/// What to run and how.
+#[derive(Debug, Clone, Default)]
+pub struct Wish {
+    /// The command; none is a shell.
+    pub command: Option<String>,
+    /// The type of the remote terminal; none is no terminal.
+    pub terminal: Option<String>,
+    /// Variables to set.
+    pub variables: Vec<(String, String)>,
+    /// The socket of the SSH agent to forward.
+    pub agent_socket: Option<PathBuf>,
+}
+
+/// Runs one session over `stream`, joined to our stdin, stdout and stderr. Gives the remote exit code, 128 + n after signal n.
+///
+/// # Errors
+/// When the connection does not come about or is lost.
+pub async fn run(stream: TunnelStream, host_key: &str, wish: &Wish) -> Outcome<u8> {
+    let host_key =
+        PublicKey::from_openssh(host_key).map_err(|_| broken("the deployment's host key for this workspace is not one"))?;
+    let handler = Handler { host_key, agent_socket: wish.agent_socket.clone(), forwards: JoinSet::new() };
+    let mut handle = client::connect_stream(Arc::new(config()), stream, handler).await.map_err(lost)?;
+    match handle.authenticate_none("berth").await.map_err(lost)? {
+        AuthResult::Success => {}
+        AuthResult::Failure { .. } => return Err(broken("the workspace's SSH server wants a password or key")),
+    }
+    let channel = handle.channel_open_session().await.map_err(lost)?;
+    begin(&channel, wish).await.map_err(lost)?;
+    let (reader, writer) = channel.split();
+    // Raw only now: until here Ctrl-C is for us.
+    let raw = match wish.terminal {
+        Some(_) if terminal::is_present() => RawMode::enter().ok(),
+        _ => None,
+    };
+    let code = converse(reader, &writer, wish.terminal.is_some()).await;
+    drop(raw);
+    code
+}
+
+fn config() -> client::Config {
+    let mut config = client::Config::default();
+    config.preferred.cipher = Cow::Borrowed(&[cipher::AES_256_GCM, cipher::CHACHA20_POLY1305, cipher::AES_256_CTR]);
+    config
+}
+
+/// Sends all requests at once: only the last one's answer matters.
+async fn begin(channel: &Channel<Msg>, wish: &Wish) -> Result<(), russh::Error> {
+    if wish.agent_socket.is_some() {
+        channel.agent_forward(false).await?;
+    }
+    for (name, value) in &wish.variables {
+        channel.set_env(false, name.as_str(), value.as_str()).await?;
+    }
+    if let Some(term) = &wish.terminal {
+        let Size { columns, rows, width, height } = Size::now();
+        channel.request_pty(false, term, columns, rows, width, height, &terminal::modes()).await?;
+    }
+    match &wish.command {
+        Some(command) => channel.exec(true, command.as_bytes()).await,
+        None => channel.request_shell(true).await,
+    }
+}
+
+/// Moves bytes, window sizes and signals until the remote side closes the session.
+async fn converse(reader: ChannelReadHalf, writer: &ChannelWriteHalf<Msg>, on_terminal: bool) -> Outcome<u8> {
+    let (stdin, stdout, stderr) = (Input::stdin(), Output::stdout(), Output::stderr());
+    let closed = |error: io::Error| broken(&format!("stdin, stdout or stderr is closed: {}", crate::config::plain(&error)));
+    let (stdin, output) = (stdin.map_err(closed)?, (stdout.map_err(closed)?, stderr.map_err(closed)?));
+    tokio::select! {
+        code = receive(reader, output) => code,
+        never = send(stdin, writer) => never,
+        never = resize(writer), if on_terminal => never,
+        code = signal::ended() => {
+            let code = code.unwrap_or(NO_CONNECTION);
+            // The remote program hears it, too; if the message is lost, the closed session tells it.
+            let _told = writer.signal(match code { 130 => Sig::INT, 129 => Sig::HUP, _ => Sig::TERM }).await;
+            let _closed = writer.close().await;
+            Ok(code)
+        }
+    }
+}
+
+/// Writes what comes, in order, until the session is closed.
+async fn receive(mut reader: ChannelReadHalf, (mut stdout, mut stderr): (Output, Output)) -> Outcome<u8> {
+    let mut code = None;
+    while let Some(message) = reader.wait().await {
+        let written = match message {
+            ChannelMsg::Data { data } => write(&mut stdout, &data).await,
+            ChannelMsg::ExtendedData { data, ext: STDERR } => write(&mut stderr, &data).await,
+            ChannelMsg::ExitStatus { exit_status } => {
+                // A status is a byte on Unix; others fold into one that is not success.
+                code = Some(u8::try_from(exit_status).unwrap_or(NO_CONNECTION));
+                Ok(())
+            }
+            ChannelMsg::ExitSignal { signal_name, .. } => {
+                code = Some(128_u8.saturating_add(number(&signal_name)));
+                Ok(())
+            }
+            ChannelMsg::Failure => return Err(broken("the workspace did not start the shell or command")),
+            ChannelMsg::Close => break,
+            _ => Ok(()),
+        };
+        if let Err(error) = written {
+            return match error.kind() {
+                io::ErrorKind::BrokenPipe => Err(Failure::silent(crate::failure::CLOSED_PIPE)),
+                _ => Err(broken(&format!("cannot write the output: {}", crate::config::plain(&error)))),
+            };
+        }
+    }
+    code.ok_or_else(|| {
+        broken("the connection was lost before the command ended").hint("connect again; what has no terminal may still be running")
+    })
+}
+
+async fn write(output: &mut Output, data: &[u8]) -> io::Result<()> {
+    output.write_all(data).await?;
+    output.flush().await
+}
+
+/// Sends stdin and its end; then never returns.
+async fn send(mut stdin: Input, writer: &ChannelWriteHalf<Msg>) -> Outcome<u8> {
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.reserve(INPUT_BYTES);
+        // A read error is an end, as it is for ssh.
+        let read = stdin.read_buf(&mut buffer).await.unwrap_or(0);
+        let sent = if read == 0 { writer.eof().await } else { writer.data_bytes(buffer.split().freeze()).await };
+        if read == 0 || sent.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Tells the other side each new size of the terminal; never returns.
+async fn resize(writer: &ChannelWriteHalf<Msg>) -> Outcome<u8> {
+    let Ok(mut resized) = signal(SignalKind::window_change()) else { return std::future::pending().await };
+    while resized.recv().await.is_some() {
+        let Size { columns, rows, width, height } = Size::now();
+        // The reader notices a lost connection.
+        let _told = writer.window_change(columns, rows, width, height).await;
+    }
+    std::future::pending().await
+}
+
+/// The number of a signal on Linux, which shells show as 128 + n.
+const fn number(signal: &Sig) -> u8 {
+    match signal {
+        Sig::HUP => 1,
+        Sig::INT => 2,
+        Sig::QUIT => 3,
+        Sig::ILL => 4,
+        Sig::ABRT => 6,
+        Sig::FPE => 8,
+        Sig::KILL => 9,
+        Sig::USR1 => 10,
+        Sig::SEGV => 11,
+        Sig::PIPE => 13,
+        Sig::ALRM => 14,
+        Sig::TERM => 15,
+        Sig::Custom(_) => 127,
+    }
+}
+
+fn broken(clause: &str) -> Failure {
+    Failure::new(clause).code(NO_CONNECTION).hint("try again; `berth ping` tells how the way there is")
+}
+
+fn lost(error: russh::Error) -> Failure {
+    let clause = match error {
+        russh::Error::UnknownKey => "the workspace shows another host key than the deployment announced".to_owned(),
+        russh::Error::IO(error) => format!("the connection broke: {}", crate::config::plain(&error)),
+        other => format!("the SSH connection failed: {other}"),
+    };
+    broken(&clause)
+}
+
+/// What the server asks of us.
+struct Handler {
+    host_key: PublicKey,
+    agent_socket: Option<PathBuf>,
+    forwards: JoinSet<()>,
+}
+
+impl client::Handler for Handler {
+    type Error = russh::Error;
+
+    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
+        Ok(matches!(shown, PublicKeyOrCertificate::PublicKey { key, .. } if key.key_data() == self.host_key.key_data()))
+    }
+
+    async fn server_channel_open_agent_forward(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let Some(socket) = self.agent_socket.clone() else {
+            reply.reject(russh::ChannelOpenFailure::AdministrativelyProhibited).await;
+            return Ok(());
+        };
+        while self.forwards.try_join_next().is_some() {}
+        self.forwards.spawn(async move {
+            match UnixStream::connect(socket).await {
+                Ok(mut agent) => {
+                    reply.accept().await;
+                    // An agent that goes away ends its channel; nothing else is to be done.
+                    let _moved = tokio::io::copy_bidirectional(&mut channel.into_stream(), &mut agent).await;
+                }
+                Err(_) => reply.reject(russh::ChannelOpenFailure::ConnectFailed).await,
+            }
+        });
+        Ok(())
+    }
+}
