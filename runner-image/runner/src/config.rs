@@ -39,6 +39,8 @@ pub struct Config {
     pub cancel_grace: Duration,
     /// How often the lease is renewed, and so how soon a cancel is noticed (`BERTH_HEARTBEAT_SECONDS`, at most the limit's).
     pub heartbeat: Duration,
+    /// The runner's own executable, see [`crate::terraform::launcher`].
+    pub launcher: Option<PathBuf>,
     /// The part of the runner's own environment that Terraform may see.
     pub inherited: BTreeMap<OsString, OsString>,
 }
@@ -67,10 +69,11 @@ impl Config {
     /// # Errors
     /// The first variable that is missing or malformed.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_variables(std::env::vars_os())
+        let launcher = std::env::current_exe().ok();
+        Ok(Self { launcher, ..Self::from_variables(std::env::vars_os())? })
     }
 
-    /// The same, from given variables.
+    /// The same, from given variables, and without a launcher.
     ///
     /// # Errors
     /// The first variable that is missing or malformed.
@@ -93,6 +96,7 @@ impl Config {
                 .seconds("BERTH_HEARTBEAT_SECONDS")?
                 .unwrap_or(Duration::from_secs(HEARTBEAT_SECONDS))
                 .clamp(Duration::from_secs(1), Duration::from_secs(HEARTBEAT_SECONDS)),
+            launcher: None,
             inherited: environment::inherited(&all),
         })
     }

@@ -7,7 +7,10 @@ use std::{
 };
 
 use berth_provider::{agent_script_env_name, parameter_env_name, parameter_previous_env_name};
-use berth_wire::runner::{Build, Import, Owner};
+use berth_wire::{
+    init_script,
+    runner::{Build, Import, Owner},
+};
 
 use crate::Config;
 
@@ -17,6 +20,7 @@ const NAMES: &[&str] = &[
     "HOME",
     "USER",
     "LOGNAME",
+    "SHELL",
     "TMPDIR",
     "LANG",
     "LC_ALL",
@@ -34,6 +38,19 @@ const NAMES: &[&str] = &[
 ];
 /// Prefixes of the names by which providers find their clouds.
 const PREFIXES: &[&str] = &["AWS_", "ARM_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "KUBE", "DOCKER_"];
+
+/// What a workspace that is a process on this machine sees of the machine.
+const OF_PROCESSES: &[&str] = &["PATH", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR"];
+/// Operating systems and architectures (Go names) that a template may ask an agent for.
+const MACHINES: &[(&str, &str)] = &[
+    ("linux", "amd64"),
+    ("linux", "arm64"),
+    ("linux", "armv7"),
+    ("darwin", "amd64"),
+    ("darwin", "arm64"),
+    ("windows", "amd64"),
+    ("windows", "arm64"),
+];
 
 /// The part of the runner's environment that Terraform may see: an allow-list, so that nothing of ours is ever in it.
 #[must_use]
@@ -111,11 +128,21 @@ fn add_owner(environment: &mut BTreeMap<String, String>, owner: &Owner) {
 }
 
 fn add_machine(environment: &mut BTreeMap<String, String>, config: &Config, access_url: &str) {
-    environment.insert("CODER_AGENT_URL".to_owned(), access_url.to_owned());
-    for (os, arch, script) in crate::init_script::all(config.agent_binary.as_deref()) {
-        environment.insert(agent_script_env_name(os, arch), script);
+    environment.insert("CODER_AGENT_URL".to_owned(), format!("{}/", access_url.trim_end_matches('/')));
+    for (os, arch) in MACHINES {
+        if let Some(script) = init_script::template(os, arch) {
+            environment.insert(agent_script_env_name(os, arch), script);
+        }
     }
-    if let Some(root) = &config.process_root {
-        environment.insert("BERTH_PROCESS_ROOT".to_owned(), root.display().to_string());
+    let Some(root) = &config.process_root else { return };
+    environment.insert("BERTH_PROCESS_ROOT".to_owned(), root.display().to_string());
+    for name in OF_PROCESSES {
+        if let Some(value) = config.inherited.get(OsStr::new(name)).and_then(|value| value.to_str()) {
+            environment.insert(format!("BERTH_PROCESS_ENV_{name}"), value.to_owned());
+        }
+    }
+    if let Some(agent) = &config.agent_binary {
+        // The init script takes the agent that is already on the machine.
+        environment.insert("BERTH_PROCESS_ENV_BERTH_AGENT_BINARY".to_owned(), agent.display().to_string());
     }
 }

@@ -18,6 +18,8 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::task::owned;
+
 /// How soon a failed heartbeat is repeated.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -93,7 +95,7 @@ impl Stops {
 pub fn listen(stops: &Stops) -> std::io::Result<AbortOnDropHandle<()>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stops = stops.clone();
-    Ok(AbortOnDropHandle::new(tokio::task::spawn(async move {
+    Ok(owned(async move {
         loop {
             tokio::select! {
                 Some(()) = terminate.recv() => {}
@@ -101,13 +103,12 @@ pub fn listen(stops: &Stops) -> std::io::Result<AbortOnDropHandle<()>> {
             }
             stops.announce(Stop::Told);
         }
-    })))
+    }))
 }
 
 /// Renews the lease every `period` until dropped or lost. Costs one small request per period.
-#[must_use]
 pub fn keep(client: RunnerClient, stops: Stops, period: Duration, ends: Timestamp) -> AbortOnDropHandle<()> {
-    AbortOnDropHandle::new(tokio::task::spawn(async move {
+    owned(async move {
         let mut ends = instant(ends);
         let mut pause = period;
         loop {
@@ -130,7 +131,7 @@ pub fn keep(client: RunnerClient, stops: Stops, period: Duration, ends: Timestam
                 }
             }
         }
-    }))
+    })
 }
 
 /// The same moment on the clock that never jumps.

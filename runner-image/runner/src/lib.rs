@@ -14,13 +14,13 @@ mod build;
 pub mod config;
 mod environment;
 mod import;
-mod init_script;
 pub mod lease;
 pub mod log;
 pub mod plan;
 pub mod resources;
 pub mod room;
 pub mod state;
+mod task;
 pub mod template;
 pub mod terraform;
 #[cfg(test)]
@@ -33,7 +33,6 @@ use std::{sync::Arc, time::Duration};
 
 use berth_client::{Client, ClientError, RunnerClient};
 use berth_wire::runner::{Claim, Claimed, Finish, Job};
-use tokio_util::task::AbortOnDropHandle;
 
 use lease::{Stop, Stops};
 use work::{Done, Work};
@@ -89,15 +88,16 @@ pub enum RunnerError {
 /// When the job cannot be claimed or its outcome cannot be reported. A job that fails is not an error of the runner.
 pub async fn run(config: Config) -> Result<Ended, RunnerError> {
     hide();
+    let begun = std::time::Instant::now();
     let config = Arc::new(config);
     let stops = Stops::default();
     let _signals = lease::listen(&stops).map_err(RunnerError::Signals)?;
     let (log, unsent) = log::log();
     log.stage("Preparing");
-    let finding = AbortOnDropHandle::new(tokio::task::spawn({
+    let finding = task::owned({
         let (config, log) = (Arc::clone(&config), log.clone());
         async move { terraform::find(&config, &log).await }
-    }));
+    });
     let (client, claimed) = claim(&config).await.map_err(|source| RunnerError::Claim { job: config.job, source })?;
     tracing::info!(job.id = %config.job, fence = claimed.fence, "claimed");
     let delivery = unsent.deliver(client.clone());
@@ -116,7 +116,9 @@ pub async fn run(config: Config) -> Result<Ended, RunnerError> {
         return Ok(Ended::LeaseLost);
     }
     delivery.finish().await;
-    report(&client, &stops, &finish).await.map_err(|source| RunnerError::Finish { job, source })
+    let ended = report(&client, &stops, &finish).await.map_err(|source| RunnerError::Finish { job, source })?;
+    tracing::info!(job.id = %job, outcome = ?finish.outcome, took_ms = begun.elapsed().as_millis(), "ended");
+    Ok(ended)
 }
 
 /// Makes the process unreadable to others of the same user: the template's code must find neither the session nor the token in

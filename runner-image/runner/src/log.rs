@@ -20,6 +20,8 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::task::owned;
+
 /// Lines that may wait for the API before further ones are dropped.
 const QUEUE_LINES_MAX: usize = 4096;
 /// A batch leaves when it holds so many lines,
@@ -134,7 +136,7 @@ impl Unsent {
     /// Starts to deliver, beginning with the lines written so far.
     #[must_use]
     pub fn deliver(self, client: RunnerClient) -> Delivery {
-        Delivery(AbortOnDropHandle::new(tokio::task::spawn(deliver(self, client))))
+        Delivery(owned(deliver(self, client)))
     }
 }
 

@@ -13,7 +13,7 @@ use berth_client::RunnerClient;
 use serde::Deserialize;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use crate::lease::Stops;
+use crate::{lease::Stops, task::owned};
 
 /// The file's name in the working directory.
 pub const STATE_FILE: &str = "terraform.tfstate";
@@ -86,13 +86,13 @@ impl Pusher {
     pub fn watch(mut self) -> Watching {
         let end = CancellationToken::new();
         let ended = end.clone();
-        let task = tokio::task::spawn(async move {
+        let task = owned(async move {
             while ended.run_until_cancelled(tokio::time::sleep(POLL)).await.is_some() {
                 self.push_if_changed().await;
             }
             self
         });
-        Watching { end, task: AbortOnDropHandle::new(task) }
+        Watching { end, task }
     }
 
     /// One look: pushes when there is something new. A failure is tried again at the next look.

@@ -5,6 +5,7 @@ pub mod download;
 pub mod event;
 pub mod find;
 pub mod ladder;
+pub mod launcher;
 pub mod process;
 
 pub use diagnostic::Diagnostic;

@@ -14,7 +14,7 @@ use axum::{Router, routing::get};
 use sha2::{Digest, Sha256};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::Config;
+use crate::{Config, task::owned};
 
 /// A configuration that names no API and finds nothing on PATH but the system's own tools.
 pub(crate) fn config(home: &Path) -> Config {
@@ -90,6 +90,6 @@ pub(crate) async fn release_site(version: &str, archive: &str, executable: &str,
         .route(&format!("/terraform/{version}/terraform_{version}_SHA256SUMS"), get(move || async move { sums }));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let server = AbortOnDropHandle::new(tokio::task::spawn(async move { axum::serve(listener, router).await.unwrap() }));
+    let server = owned(async move { axum::serve(listener, router).await.unwrap() });
     Site { url, archives, _server: server }
 }

@@ -1,11 +1,13 @@
 //! Stories of one job: the real runner, the real Terraform, and the control plane's routes in memory.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::disallowed_methods)]
+
 #[path = "job/api.rs"]
 mod api;
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
-use api::{Api, build, children, import, processes_with, repository_file, send, until_gone};
+use api::{Api, build, children, import, processes_with, repository_file, send, until, until_gone};
 use berth_domain::{ParameterValue, Transition, parameter::ParameterType};
 use berth_wire::runner::{Build, Job, Outcome};
 use rustix::process::Signal;
@@ -62,8 +64,9 @@ async fn the_starter_template_starts_stops_and_goes() {
     let files = [("main.tf", template.as_str())];
     let greeting = ParameterValue { name: "greeting".into(), value: "It's me".into() };
 
-    let start = Build { parameters: vec![greeting.clone()], ..build(Transition::Start) };
-    let api = Api::serve(job(start), &files, None).await;
+    let workspace_id = uuid::Uuid::new_v4();
+    let of = |transition| Build { workspace_id, parameters: vec![greeting.clone()], ..build(transition) };
+    let api = Api::serve(job(of(Transition::Start)), &files, None).await;
     let finish = api.runner(home.path(), &extra).reported(&api).await;
     assert_eq!(finish.outcome, Outcome::Succeeded, "{}", api.memory.borrow().log());
     let process = finish.resources.iter().find(|resource| resource.kind == "berth_process").expect("the workspace");
@@ -76,16 +79,14 @@ async fn the_starter_template_starts_stops_and_goes() {
     assert!(Path::new(&directory).is_dir());
     assert!(api.memory.borrow().log().contains("Apply complete!"), "{}", api.memory.borrow().log());
 
-    let stop = Build { parameters: vec![greeting.clone()], ..build(Transition::Stop) };
-    let stopped = Api::serve(job(stop), &files, api.last_state()).await;
+    let stopped = Api::serve(job(of(Transition::Stop)), &files, api.last_state()).await;
     let finish = stopped.runner(home.path(), &extra).reported(&stopped).await;
     assert_eq!(finish.outcome, Outcome::Succeeded, "{}", stopped.memory.borrow().log());
     assert!(processes_with("starter-agent").is_empty(), "a stop leaves no process");
     assert!(Path::new(&directory).is_dir(), "a stop keeps the home directory");
     assert!(finish.resources.iter().all(|resource| resource.agents.is_empty()));
 
-    let delete = Build { parameters: vec![greeting], ..build(Transition::Delete) };
-    let deleted = Api::serve(job(delete), &files, stopped.last_state()).await;
+    let deleted = Api::serve(job(of(Transition::Delete)), &files, stopped.last_state()).await;
     let finish = deleted.runner(home.path(), &extra).reported(&deleted).await;
     assert_eq!((finish.outcome, finish.resources.len()), (Outcome::Succeeded, 0), "{}", deleted.memory.borrow().log());
     assert!(!Path::new(&directory).exists(), "a delete removes it");
@@ -250,6 +251,21 @@ async fn a_runner_told_to_stop_pushes_and_says_so() {
     assert_eq!(failure(&finish.outcome), "the runner was told to stop");
     assert_eq!(resources_of(&api.last_state().unwrap()), ["terraform_data.quick", "terraform_data.slow"]);
     until_gone("told-marker").await;
+}
+
+#[tokio::test]
+async fn a_runner_killed_with_sigkill_takes_terraform_with_it() {
+    let home = tempfile::tempdir().unwrap();
+    let api = Api::serve(job(build(Transition::Start)), &[("main.tf", &slow_template("orphan-marker"))], None).await;
+    let runner = api.runner(home.path(), &[]);
+    api.until("the first state", |memory| !memory.states.is_empty()).await;
+    api.until("the slow resource begins", |memory| memory.log().contains("Provisioning with")).await;
+    let [terraform] = children(runner.pid())[..] else { panic!("one terraform: {:?}", children(runner.pid())) };
+    runner.signal(Signal::KILL);
+    runner.end().await;
+    until_gone("orphan-marker").await;
+    until("terraform ends", || !Path::new(&format!("/proc/{terraform}")).exists()).await;
+    assert_eq!(resources_of(&api.last_state().unwrap()), ["terraform_data.quick"]);
 }
 
 #[tokio::test]

@@ -1,8 +1,6 @@
 //! One Terraform process: its own session, a cleared environment, its output pumped into the log.
 //!
-//! If the runner itself is killed with SIGKILL, Terraform goes on without it: tying a child to its parent's death needs unsafe code.
-//! That is harmless to the state, which the fence guards, and the reattached provider is gone with the runner, so that Terraform ends
-//! with an error at its next step.
+//! It does not outlive the runner, see [`super::launcher`].
 
 use std::{
     collections::BTreeMap,
@@ -27,6 +25,7 @@ use super::{
     Diagnostic, Terraform,
     event::{self, Event},
     ladder::{Ladder, Send},
+    launcher,
 };
 use crate::{
     lease::{Stop, Stops},
@@ -45,6 +44,8 @@ const DIAGNOSTICS_MAX: usize = 16;
 pub struct Run {
     /// The executable.
     pub terraform: Terraform,
+    /// The runner's own executable, to start it with; without it Terraform may outlive the runner.
+    pub launcher: Option<PathBuf>,
     /// The working directory.
     pub directory: PathBuf,
     /// The whole environment.
@@ -122,6 +123,7 @@ impl Run {
     /// # Errors
     /// When the process does not start or cannot be waited for.
     pub async fn command(&self, arguments: &[&str]) -> Result<Ended, RunError> {
+        let begun = Instant::now();
         let mut child = self.spawn(arguments)?;
         let mut pumps = JoinSet::new();
         if let Some(stdout) = child.stdout().take() {
@@ -132,6 +134,8 @@ impl Run {
         }
         let (status, was_asked) = self.wait(child.as_mut()).await?;
         let heard = collect(pumps).await;
+        let took_ms = begun.elapsed().as_millis();
+        tracing::info!(command = arguments.first(), %status, took_ms, "terraform ended");
         let last_words = heard.error_line.unwrap_or(heard.last_line);
         Ok(Ended { status, was_asked, errors: heard.errors, warnings: heard.warnings, last_words })
     }
@@ -152,7 +156,11 @@ impl Run {
     }
 
     fn spawn(&self, arguments: &[&str]) -> Result<Box<dyn ChildWrapper>, RunError> {
-        let mut command = CommandWrap::with_new(&self.terraform.path, |command| {
+        let program = self.launcher.as_ref().unwrap_or(&self.terraform.path);
+        let mut command = CommandWrap::with_new(program, |command| {
+            if self.launcher.is_some() {
+                command.arg(launcher::VERB).arg(std::process::id().to_string()).arg(&self.terraform.path);
+            }
             command.args(arguments).current_dir(&self.directory).env_clear().envs(&self.environment);
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         });

@@ -168,9 +168,14 @@ fn processes() -> impl Iterator<Item = (i32, String)> {
 
 /// Waits until no process has `text` in its command line.
 pub(crate) async fn until_gone(text: &str) {
+    until(&format!("processes with {text:?} end"), || processes_with(text).is_empty()).await;
+}
+
+/// Waits for something that nobody announces.
+pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     let end = std::time::Instant::now() + DEADLINE;
-    while !processes_with(text).is_empty() {
-        assert!(std::time::Instant::now() < end, "processes with {text:?} stay: {:?}", processes_with(text));
+    while !condition() {
+        assert!(std::time::Instant::now() < end, "never seen: {what}");
         tokio::task::yield_now().await;
     }
 }
