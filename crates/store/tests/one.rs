@@ -1,0 +1,13 @@
+//! Stories of the store, on the embedded table.
+
+mod one {
+    mod agent;
+    mod auth;
+    mod cost;
+    mod durable;
+    mod fixture;
+    mod job;
+    mod log;
+    mod template;
+    mod workspace;
+}
