@@ -37,6 +37,7 @@ use tokio_util::task::TaskTracker;
 use crate::process::Processes;
 
 pub use environment::SessionEnvironment;
+pub(crate) use environment::resolve_path;
 
 use connection::Connection;
 use guarded::Guarded;

@@ -30,6 +30,8 @@ pub struct SessionEnvironment {
     pub agent: BTreeMap<String, String>,
     /// The working directory as the template wrote it: may start with `~` and hold variables. Empty means home.
     pub directory: String,
+    /// A directory that comes first in `PATH`, whatever the rest says.
+    pub programs: Option<PathBuf>,
     /// A file shown when a shell starts.
     pub motd_file: Option<PathBuf>,
     /// The account everything runs as.
@@ -113,8 +115,13 @@ impl SessionEnvironment {
         for (name, value) in &self.agent {
             set(&mut variables, name, value);
         }
+        if let Some(programs) = &self.programs {
+            let rest = variables.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+            let path = std::env::join_paths(std::iter::once(programs.clone()).chain(std::env::split_paths(&rest)));
+            variables.extend(path.ok().map(|path| ("PATH".into(), path)));
+        }
         let home = variables.get(OsStr::new("HOME")).map_or_else(|| PathBuf::from("/"), PathBuf::from);
-        let wanted = resolve_path(&self.directory, &home, |name| variables.get(OsStr::new(name)).cloned());
+        let wanted = resolve_path(&self.directory, (&home, &home), |name| variables.get(OsStr::new(name)).cloned());
         if wanted.is_dir() {
             return Surroundings { variables, directory: wanted, note: None };
         }
@@ -124,14 +131,13 @@ impl SessionEnvironment {
     }
 }
 
-/// A path as people write it: `~`, variables, or relative to home. Empty means home.
-pub(crate) fn resolve_path(text: &str, home: &Path, lookup: impl Fn(&str) -> Option<OsString>) -> PathBuf {
+/// A path as people write it: `~` is `home`, `$NAME` a variable, and a relative one starts in `base`.
+pub(crate) fn resolve_path(text: &str, (home, base): (&Path, &Path), lookup: impl Fn(&str) -> Option<OsString>) -> PathBuf {
     let expanded = expand(text.trim(), lookup);
     let path = Path::new(&expanded);
-    match path.strip_prefix("~") {
-        Ok(rest) => home.join(rest),
-        Err(_) => home.join(path),
-    }
+    let (start, rest) = path.strip_prefix("~").map_or((base, path), |rest| (home, rest));
+    // Joining nothing would add a slash.
+    if rest.as_os_str().is_empty() { start.to_owned() } else { start.join(rest) }
 }
 
 /// Replaces `$NAME` and `${NAME}`; an unknown name becomes empty, as in a shell.

@@ -1,0 +1,135 @@
+//! What the agent is told by its environment. Read once; nothing else reads the environment.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use berth_wire::domain::{Secret, TokenHash};
+
+/// Everything the agent needs before it has spoken to anybody.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The deployment's URL.
+    pub url: String,
+    /// The agent's token.
+    pub token: Secret,
+    /// Where the agent keeps its key and its scripts' data. Its own for each token.
+    pub state_directory: PathBuf,
+    /// Where logs of scripts go when their path is relative.
+    pub log_directory: PathBuf,
+    /// What to write to the log: a `tracing` filter.
+    pub log_filter: String,
+    /// The whole environment, for sessions and scripts.
+    pub inherited: BTreeMap<OsString, OsString>,
+}
+
+/// Why the agent cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A variable that must be set is not.
+    #[error("{0} is not set\nhint: the template starts the agent with the environment of its coder_agent resource")]
+    Missing(&'static str),
+    /// A variable holds something that is not text.
+    #[error("{0} is not text")]
+    NotText(&'static str),
+}
+
+impl Config {
+    /// Reads the environment of this process.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the variable that is missing.
+    pub fn from_env() -> Result<Config, ConfigError> {
+        Config::read(std::env::vars_os().collect())
+    }
+
+    /// Reads a given environment. `CODER_AGENT_URL` and `CODER_AGENT_TOKEN` are what templates set; the names with `BERTH_` win.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the variable that is missing.
+    pub fn read(inherited: BTreeMap<OsString, OsString>) -> Result<Config, ConfigError> {
+        let url = required(&inherited, ["BERTH_AGENT_URL", "CODER_AGENT_URL"])?;
+        let token = required(&inherited, ["BERTH_AGENT_TOKEN", "CODER_AGENT_TOKEN"])?;
+        let log_filter = optional(&inherited, "BERTH_AGENT_LOG")?.unwrap_or_else(|| "warn,berth_agent=info".to_owned());
+        let path = |name: &str| inherited.get(OsStr::new(name)).map(PathBuf::from).filter(|path| path.is_absolute());
+        let temporary = path("TMPDIR").unwrap_or_else(|| PathBuf::from("/tmp"));
+        let states = path("XDG_STATE_HOME")
+            .or_else(|| path("HOME").map(|home| home.join(".local/state")))
+            .unwrap_or_else(|| temporary.clone());
+        let state_directory = states.join("berth").join(directory_name(&token));
+        Ok(Config { url, token: Secret::new(token), state_directory, log_directory: temporary, log_filter, inherited })
+    }
+
+    /// The directory that scripts put programs into; it comes first in everybody's `PATH`.
+    pub fn script_programs(&self) -> PathBuf {
+        self.state_directory.join("bin")
+    }
+
+    /// The private directory of one script.
+    pub fn script_data(&self, script: &str) -> PathBuf {
+        self.state_directory.join("scripts").join(script)
+    }
+
+    /// The file of the agent's tailnet key.
+    pub fn key_file(&self) -> PathBuf {
+        self.state_directory.join("tailnet.key")
+    }
+
+    /// A log file's path: relative ones are in the log directory.
+    pub fn log_file(&self, path: &Path) -> PathBuf {
+        self.log_directory.join(path)
+    }
+}
+
+/// The token stands for the agent before the agent knows its id; its hash does not give it away.
+fn directory_name(token: &str) -> String {
+    let hash = String::from(TokenHash::of(token));
+    format!("agent-{}", hash.get(..16).unwrap_or(&hash))
+}
+
+fn required(variables: &BTreeMap<OsString, OsString>, names: [&'static str; 2]) -> Result<String, ConfigError> {
+    for name in names {
+        if let Some(value) = optional(variables, name)? {
+            return Ok(value);
+        }
+    }
+    let [_, name] = names;
+    Err(ConfigError::Missing(name))
+}
+
+fn optional(variables: &BTreeMap<OsString, OsString>, name: &'static str) -> Result<Option<String>, ConfigError> {
+    match variables.get(OsStr::new(name)) {
+        None => Ok(None),
+        Some(value) if value.is_empty() => Ok(None),
+        Some(value) => value.to_str().map(|value| Some(value.to_owned())).ok_or(ConfigError::NotText(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(pairs: &[(&str, &str)]) -> BTreeMap<OsString, OsString> {
+        pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
+    }
+
+    #[test]
+    fn the_missing_variable_is_named() {
+        let error = Config::read(environment(&[("CODER_AGENT_URL", "http://x")])).unwrap_err();
+        assert!(error.to_string().starts_with("CODER_AGENT_TOKEN is not set"));
+        let error = Config::read(environment(&[("CODER_AGENT_URL", ""), ("CODER_AGENT_TOKEN", "t")])).unwrap_err();
+        assert!(error.to_string().starts_with("CODER_AGENT_URL is not set"));
+    }
+
+    #[test]
+    fn state_is_kept_for_each_token_and_does_not_name_it() {
+        let read = |token| {
+            Config::read(environment(&[("BERTH_AGENT_URL", "http://x"), ("BERTH_AGENT_TOKEN", token), ("HOME", "/home/ada")]))
+        };
+        let (one, two) = (read("secret-one").unwrap(), read("secret-two").unwrap());
+        assert!(one.state_directory.starts_with("/home/ada/.local/state/berth"));
+        assert_ne!(one.state_directory, two.state_directory);
+        assert!(!format!("{:?}", one.state_directory).contains("secret"));
+        assert!(!format!("{:?}", one.token).contains("secret"));
+    }
+}

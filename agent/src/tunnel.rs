@@ -1,0 +1,173 @@
+//! The agent on the tailnet: letting clients in, and staying where they can find it.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_net::{Health, Incoming, Refusal, Request, Session, Tailnet};
+use berth_wire::agent::Manifest;
+use berth_wire::ticket::VerifyingKey;
+use berth_wire::tunnel::Target;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use crate::control::{Attempts, Control, ControlError};
+use crate::ssh::Server;
+
+/// At most this often does a ticket that does not verify make the agent ask for the current key.
+const DOUBT_PAUSE: Duration = Duration::from_secs(30);
+
+/// What clients reach through the tunnel.
+#[derive(Clone, Debug)]
+pub struct Tunnel {
+    /// This end of the tailnet.
+    pub tailnet: Tailnet,
+    /// Who serves `ssh` streams.
+    pub server: Server,
+    /// The key that tickets are verified with.
+    pub key: watch::Receiver<VerifyingKey>,
+    /// Told when a ticket does not verify: perhaps the deployment has a new key.
+    pub doubt: Arc<Notify>,
+}
+
+impl Tunnel {
+    /// Lets clients in until this end of the tailnet is closed.
+    pub async fn serve(&self) {
+        let mut sessions = JoinSet::new();
+        loop {
+            tokio::select! {
+                incoming = self.tailnet.accept() => match incoming {
+                    Some(incoming) => drop(sessions.spawn(self.clone().serve_connection(incoming))),
+                    None => return,
+                },
+                Some(_) = sessions.join_next() => {}
+            }
+        }
+    }
+
+    async fn serve_connection(self, incoming: Incoming) {
+        let key = self.key.borrow().clone();
+        match incoming.verify(&key).await {
+            Ok(session) => self.serve_session(session).await,
+            Err(refusal) => {
+                tracing::warn!(error = &refusal as &dyn std::error::Error, "a connection was refused");
+                if matches!(refusal, Refusal::BadTicket { .. }) {
+                    self.doubt.notify_one();
+                }
+            }
+        }
+    }
+
+    /// The streams end with the connection.
+    async fn serve_session(self, mut session: Session) {
+        let user = session.claims().name.clone();
+        tracing::info!(user.name = user, "a client connected");
+        let mut streams = JoinSet::new();
+        loop {
+            tokio::select! {
+                request = session.next() => match request {
+                    Some(request) => drop(streams.spawn(serve_stream(request, self.server.clone(), user.clone()))),
+                    None => break,
+                },
+                Some(_) = streams.join_next() => {}
+            }
+        }
+        tracing::info!(user.name = user, "a client left");
+    }
+}
+
+async fn serve_stream(request: Request, server: Server, user: String) {
+    let target = request.target().clone();
+    let ended = match target {
+        Target::Ssh => serve_ssh(request, &server, &user).await,
+        Target::Tcp { port } => serve_tcp(request, port).await,
+        // The tailnet answers these itself.
+        Target::Ping => Ok(()),
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, ?target, user.name = user, "a stream broke off");
+    }
+}
+
+async fn serve_ssh(request: Request, server: &Server, user: &str) -> std::io::Result<()> {
+    let stream = request.accept().await?;
+    server.serve(stream, user).await.map_err(std::io::Error::other)
+}
+
+async fn serve_tcp(request: Request, port: u16) -> std::io::Result<()> {
+    let mut socket = match connect(port).await {
+        Ok(socket) => socket,
+        Err(error) => {
+            request.refuse().await;
+            return Err(error);
+        }
+    };
+    socket.set_nodelay(true)?;
+    berth_net::splice(request.accept().await?, &mut socket).await.map(drop)
+}
+
+/// Some programs listen on one loopback address only, and not all on the same.
+async fn connect(port: u16) -> std::io::Result<TcpStream> {
+    match TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await {
+        Ok(socket) => Ok(socket),
+        Err(error) => TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.map_err(|_| error),
+    }
+}
+
+/// Keeps the agent at its relay. Silent while all is well; while it is not, asks the control plane for a fresh manifest, which names the relay
+/// and holds a new admission. `apply` gets every manifest heard.
+///
+/// # Errors
+/// Ends only with [`ControlError::Superseded`].
+pub async fn stay_connected(tunnel: &Tunnel, control: &Control, apply: impl Fn(&Manifest)) -> ControlError {
+    let mut health = tunnel.tailnet.health();
+    let mut was_away = false;
+    let mut attempts = Attempts::patient();
+    loop {
+        let now = health.borrow_and_update().clone();
+        let is_away = matches!(now, Health::Denied { .. } | Health::Disconnected { .. });
+        if is_away && !was_away {
+            tracing::warn!(health = ?now, "the agent is not at its relay");
+        }
+        if is_away {
+            tokio::select! {
+                () = attempts.pause() => {}
+                back = health.wait_for(Health::is_connected) => drop(back),
+            }
+        }
+        // Back again: the control plane may have restarted meanwhile and forgotten who is where, or a newer build may have come.
+        let is_back = was_away && now.is_connected();
+        if (is_away || is_back)
+            && let Err(error) = renew(tunnel, control, &apply).await
+        {
+            return error;
+        }
+        if is_back {
+            tracing::info!("the agent is back at its relay");
+            attempts = Attempts::patient();
+        }
+        was_away = is_away;
+        if is_away {
+            continue;
+        }
+        tokio::select! {
+            changed = health.changed() => if changed.is_err() { std::future::pending::<()>().await },
+            () = tunnel.doubt.notified() => {
+                if let Err(error) = renew(tunnel, control, &apply).await {
+                    return error;
+                }
+                tokio::time::sleep(DOUBT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn renew(tunnel: &Tunnel, control: &Control, apply: &impl Fn(&Manifest)) -> Result<(), ControlError> {
+    let manifest = control.manifest().await?;
+    apply(&manifest);
+    if let Err(error) = tunnel.tailnet.update_relay(manifest.relay.clone()).await {
+        tracing::warn!(%error, relay.url = manifest.relay.url, "the relay in the manifest cannot be used");
+    }
+    Ok(())
+}
