@@ -1,11 +1,11 @@
 //! Followed streams: a websocket whose frames are JSON values.
 
-use crate::{Client, ClientError, Result, error::root_cause, http};
+use crate::{Client, ClientError, Result, error::root_cause, http, socket::Listening};
 use futures_util::{SinkExt, Stream, StreamExt, stream};
 use reqwest::{StatusCode, Url, header::HeaderValue};
 use serde::de::DeserializeOwned;
 use std::{collections::VecDeque, marker::PhantomData, time::Duration};
-use tokio::{net::TcpStream, time::Instant};
+use tokio::time::Instant;
 use tokio_tungstenite::{
     Connector, MaybeTlsStream, WebSocketStream,
     tungstenite::{self, Message, client::IntoClientRequest, protocol::WebSocketConfig},
@@ -27,7 +27,7 @@ type Parse<T> = fn(&str) -> serde_json::Result<Vec<T>>;
 #[derive(Debug)]
 pub struct Follow<T> {
     url: String,
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    socket: WebSocketStream<MaybeTlsStream<Listening>>,
     ready: VecDeque<T>,
     parse: Parse<T>,
     heard: Instant,
@@ -137,9 +137,14 @@ impl Client {
         if let Ok(agent) = HeaderValue::from_str(&http::user_agent()) {
             request.headers_mut().insert(reqwest::header::USER_AGENT, agent);
         }
-        let config = WebSocketConfig::default().max_message_size(Some(FRAME_BYTES_MAX)).max_frame_size(Some(FRAME_BYTES_MAX));
-        let connector = Connector::Rustls(self.tls());
-        let handshake = tokio_tungstenite::connect_async_tls_with_config(request, Some(config), true, Some(connector));
+        let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let port = url.port_or_known_default().unwrap_or(443);
+        let handshake = async {
+            let stream = Listening::connect(&host, port).await?;
+            let limits = WebSocketConfig::default().max_message_size(Some(FRAME_BYTES_MAX)).max_frame_size(Some(FRAME_BYTES_MAX));
+            let connector = Connector::Rustls(self.tls());
+            tokio_tungstenite::client_async_tls_with_config(request, stream, Some(limits), Some(connector)).await
+        };
         let (socket, _) = tokio::time::timeout(HANDSHAKE, handshake)
             .await
             .map_err(|_| ClientError::timed_out(self.base_url(), HANDSHAKE))?

@@ -9,7 +9,10 @@ mod error;
 mod follow;
 mod http;
 mod runner;
+mod socket;
 mod template;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod user;
 mod workspace;
