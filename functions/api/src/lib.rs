@@ -1,1 +1,138 @@
-//! Placeholder.
+//! The API: an axum [`Router`] over the store.
+//!
+//! A handler parses, asks permission, calls one store operation, announces or pokes, and answers. Every route stands in one
+//! table ([`route`]) with who may call it; what the table does not name is 404. Paths and JSON are Coder's `/api/v2`
+//! (see `berth_wire`), the routes under `/api/v2/runner` and `.../ticket` are ours.
+//!
+//! The router keeps no state that a restart loses, but for login limits and the change bus.
+
+mod agent;
+pub mod archive;
+mod binary;
+mod body;
+mod build;
+mod buildinfo;
+mod changes;
+mod error;
+mod file;
+mod guard;
+mod host_key;
+mod init_script;
+mod limit;
+mod log;
+mod password;
+mod port;
+mod route;
+mod runner;
+mod session;
+mod socket;
+mod template;
+mod token;
+mod user;
+mod version;
+mod view;
+mod watch;
+mod workspace;
+
+use axum::Router;
+use berth_domain::{Secret, Timestamp};
+use berth_store::{JobId, Store};
+use berth_wire::ticket::SigningKey;
+use std::{path::PathBuf, sync::Arc};
+use tokio_util::sync::CancellationToken;
+
+pub use changes::{Changes, Listener, Topic};
+pub use host_key::host_key_seed;
+pub use port::{Announce, Clock, Presence};
+
+/// All that the API needs; one per process.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// The store.
+    pub store: Store,
+    /// Settings.
+    pub config: ApiConfig,
+    /// Signs tickets and relay tokens.
+    pub signing: SigningKey,
+    /// What the SSH host keys of all agents are derived from.
+    pub host_key_secret: Secret<[u8; 32]>,
+    /// The queue to the dispatcher.
+    pub announce: Arc<dyn Announce>,
+    /// Who is at the relay.
+    pub presence: Arc<dyn Presence>,
+    /// The change bus; whoever else writes (dispatch, reap, sweep, the relay's presence) pokes it too.
+    pub changes: Changes,
+    /// The clock.
+    pub clock: Clock,
+    /// Canceled when the server stops: open sockets end then.
+    pub drain: CancellationToken,
+}
+
+/// Settings of the API.
+#[derive(Debug, Clone)]
+pub struct ApiConfig {
+    /// Where the API is reached from outside, `https://berth.example.com`, with or without a final slash.
+    pub access_url: String,
+    /// Where the relay is reached from outside.
+    pub relay_url: String,
+    /// The directory that `/bin/*` serves, when this process serves it.
+    pub binaries: Option<PathBuf>,
+    /// Whether clients and agents may only meet at the relay.
+    pub disable_direct_connections: bool,
+}
+
+impl ApiConfig {
+    /// The access URL with exactly one final slash, as templates and agents get it.
+    #[must_use]
+    pub fn access_url(&self) -> String {
+        format!("{}/", self.access_url.trim_end_matches('/'))
+    }
+}
+
+/// The router over an [`App`]. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so that logins are limited by peer.
+pub fn router(app: App) -> Router {
+    route::router(Arc::new(Api {
+        app,
+        passwords: password::Passwords::default(),
+        logins: limit::Logins::default(),
+        binaries: binary::Etags::default(),
+        versions: template::ActiveCache::default(),
+    }))
+}
+
+/// The handlers' state: the app, and what lives in memory only.
+#[derive(Debug)]
+pub(crate) struct Api {
+    pub(crate) app: App,
+    pub(crate) passwords: password::Passwords,
+    pub(crate) logins: limit::Logins,
+    pub(crate) binaries: binary::Etags,
+    pub(crate) versions: template::ActiveCache,
+}
+
+/// What handlers get as `State`.
+pub(crate) type Shared = Arc<Api>;
+
+impl Api {
+    pub(crate) const fn store(&self) -> &Store {
+        &self.app.store
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.app.clock.now()
+    }
+
+    pub(crate) fn poke_job(&self, job: JobId) {
+        self.app.changes.poke(Topic::Job(job));
+    }
+
+    /// A job was queued: tell the dispatcher and whoever watches.
+    pub(crate) async fn announce(&self, job: JobId) {
+        self.app.announce.announce(job).await;
+        self.poke_job(job);
+    }
+
+    pub(crate) fn sight<'a>(&'a self, agents: &'a view::Agents) -> view::Sight<'a> {
+        view::Sight { agents, presence: &*self.app.presence, now: self.now() }
+    }
+}

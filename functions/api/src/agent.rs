@@ -1,0 +1,185 @@
+//! Agents: what they say of themselves, what clients read of them, and the ticket that introduces the two.
+
+use crate::{
+    Api, Shared, Topic,
+    body::{Json, Segment},
+    error::{Answer, ApiError},
+    host_key::{host_key_seed, public_line},
+    session::{Authenticated, CallingAgent, SignedIn},
+    view::{self, Agents},
+    workspace,
+};
+use axum::extract::State;
+use berth_domain::{
+    Actor, AgentId, AgentStatus, Secret,
+    limit::{LOG_BATCH_LINES_MAX, LOG_LINE_BYTES_MAX, RELAY_CLIENT_SECONDS, TICKET_SECONDS},
+};
+use berth_store::{Agent, Build, Workspace};
+use berth_wire::{
+    agent::{Hello, LifecycleReport, Logs, Manifest, Relay, Ticket, TicketRequest},
+    ticket::{RelayRole, TicketError},
+};
+use http::StatusCode;
+use jiff::SignedDuration;
+
+/// How long an agent's admission to the relay lasts; it fetches a new one whenever it starts or is refused.
+const RELAY_AGENT_SECONDS: i64 = 365 * 24 * 3600;
+/// The longest version text of an agent and the longest directory, in bytes.
+const VERSION_BYTES_MAX: usize = 64;
+const DIRECTORY_BYTES_MAX: usize = 4096;
+
+impl From<TicketError> for ApiError {
+    fn from(error: TicketError) -> Self {
+        Self::internal("sign a ticket", &error)
+    }
+}
+
+/// A tailnet key as text: 64 lower-case hexadecimal digits.
+fn check_endpoint(text: &str) -> Answer<()> {
+    let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    let well_formed = text.len() == 64 && text.bytes().all(digit);
+    if well_formed { Ok(()) } else { Err(ApiError::field("endpoint_id", "is not 64 lower-case hexadecimal digits")) }
+}
+
+/// An agent says hello and gets all that it needs to know. Writes only when the hello is news.
+pub(crate) async fn manifest(
+    State(api): State<Shared>,
+    CallingAgent(caller): CallingAgent,
+    Json(hello): Json<Hello>,
+) -> Answer<Json<Manifest>> {
+    check_endpoint(&hello.endpoint_id)?;
+    if hello.version.len() > VERSION_BYTES_MAX || hello.expanded_directory.len() > DIRECTORY_BYTES_MAX {
+        return Err(ApiError::bad("the agent's version or directory is too long"));
+    }
+    let (agent, workspace) = &*caller;
+    let agent = api.store().agent_hello(agent, &hello, api.now()).await?;
+    api.app.changes.poke(Topic::Agent(agent.id));
+    let ends = api.now() + SignedDuration::from_secs(RELAY_AGENT_SECONDS);
+    let token = api.app.signing.relay(&hello.endpoint_id, RelayRole::Agent, agent.id.0, ends)?;
+    let key = api.app.signing.verifying();
+    let seed = host_key_seed(&api.app.host_key_secret, workspace.id, &agent.definition.name);
+    let definition = agent.definition;
+    Ok(Json(Manifest {
+        agent_id: agent.id.0,
+        agent_name: definition.name,
+        workspace_id: workspace.id.0,
+        workspace_name: workspace.name.to_string(),
+        owner_name: workspace.owner_name.to_string(),
+        access_url: api.app.config.access_url(),
+        env: definition.env,
+        directory: definition.directory,
+        motd_file: definition.motd_file,
+        scripts: definition.scripts,
+        metadata: definition.metadata,
+        relay: Relay { url: api.app.config.relay_url.clone(), token },
+        ticket_key: key.public,
+        ticket_key_id: key.id,
+        ssh_host_key_seed: Secret::new(hex::encode(seed.expose())),
+        disable_direct_connections: api.app.config.disable_direct_connections,
+    }))
+}
+
+pub(crate) async fn lifecycle(
+    State(api): State<Shared>,
+    CallingAgent(caller): CallingAgent,
+    Json(report): Json<LifecycleReport>,
+) -> Answer<StatusCode> {
+    let agent = api.store().agent_lifecycle(&caller.0, report, api.now()).await?;
+    api.app.changes.poke(Topic::Agent(agent.id));
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) async fn logs(
+    State(api): State<Shared>,
+    CallingAgent(caller): CallingAgent,
+    Json(mut logs): Json<Logs>,
+) -> Answer<StatusCode> {
+    check_batch(logs.logs.len())?;
+    for line in &mut logs.logs {
+        cut(&mut line.output);
+    }
+    if !logs.logs.is_empty() {
+        api.store().append_agent_logs(&caller.0, logs).await?;
+        api.app.changes.poke(Topic::Agent(caller.0.id));
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Refuses more lines than one request may carry.
+pub(crate) fn check_batch(lines: usize) -> Answer<()> {
+    if lines <= LOG_BATCH_LINES_MAX {
+        return Ok(());
+    }
+    Err(ApiError::too_large(format!("{lines} lines are more than the {LOG_BATCH_LINES_MAX} that one request may carry")))
+}
+
+/// Cuts a line to what is kept of one, at a character's border.
+pub(crate) fn cut(line: &mut String) {
+    line.truncate(line.floor_char_boundary(LOG_LINE_BYTES_MAX));
+}
+
+/// An agent of a workspace that the caller may read.
+pub(crate) async fn readable(api: &Api, caller: &SignedIn, id: AgentId) -> Answer<(Agent, Workspace)> {
+    let missing = || ApiError::missing("agent");
+    let (agent, workspace) = api.store().agent_and_workspace(id).await?.ok_or_else(missing)?;
+    caller.actor.may_read_workspace(workspace.owner).map_err(|_| missing())?;
+    Ok((agent, workspace))
+}
+
+/// The build that recorded the agent: the latest one, or, while a newer one runs, the one before.
+async fn home(api: &Api, agent: &Agent, workspace: Workspace) -> Answer<Build> {
+    if workspace.latest_build.id == agent.build {
+        return Ok(workspace.latest_build);
+    }
+    api.store().build(agent.build).await?.ok_or_else(|| ApiError::missing("agent"))
+}
+
+pub(crate) async fn show(
+    State(api): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment<AgentId>,
+) -> Answer<Json<berth_wire::resource::Agent>> {
+    let (agent, workspace) = readable(&api, &caller, id).await?;
+    let build = home(&api, &agent, workspace).await?;
+    let agents = Agents::from([(id, agent)]);
+    let resources = view::resources(&build, &api.sight(&agents));
+    let mut shown = resources.into_iter().flat_map(|resource| resource.agents.into_iter().flatten());
+    Ok(Json(shown.find(|agent| agent.id == id.0).ok_or_else(|| ApiError::missing("agent"))?))
+}
+
+/// Introduces a client to a connected agent. The agent checks the ticket itself; the client checks the host key.
+pub(crate) async fn ticket(
+    State(api): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment<AgentId>,
+    Json(body): Json<TicketRequest>,
+) -> Answer<Json<Ticket>> {
+    let (agent, workspace) = readable(&api, &caller, id).await?;
+    workspace::permit(&caller.actor, workspace.owner, Actor::may_enter_workspace)?;
+    check_endpoint(&body.endpoint_id)?;
+    let workspace_id = workspace.id;
+    require_connected(&api, &agent, workspace).await?;
+    let (now, signing) = (api.now(), &api.app.signing);
+    let user = (caller.user.id.0, caller.user.username.as_str());
+    let after = |seconds| now + SignedDuration::from_secs(seconds);
+    let token = signing.relay(&body.endpoint_id, RelayRole::Client, user.0, after(RELAY_CLIENT_SECONDS))?;
+    let ticket = signing.agent(&body.endpoint_id, &agent.endpoint_id, user, after(TICKET_SECONDS))?;
+    let seed = host_key_seed(&api.app.host_key_secret, workspace_id, &agent.definition.name);
+    Ok(Json(Ticket {
+        agent_endpoint_id: agent.endpoint_id,
+        relay: Relay { url: api.app.config.relay_url.clone(), token },
+        ticket,
+        ssh_host_key: public_line(&seed),
+        disable_direct_connections: api.app.config.disable_direct_connections,
+    }))
+}
+
+async fn require_connected(api: &Api, agent: &Agent, workspace: Workspace) -> Answer<()> {
+    let build = home(api, agent, workspace).await?;
+    let since = build.job.completed_at.unwrap_or(agent.created_at);
+    let status = view::status(Some(agent), &agent.definition, since, &api.sight(&Agents::new()));
+    if status == AgentStatus::Connected {
+        return Ok(());
+    }
+    Err(ApiError::conflict(format!("agent {} is not connected", agent.definition.name)).detail(status.as_str()))
+}

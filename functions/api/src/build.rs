@@ -1,0 +1,212 @@
+//! Builds of a workspace: start, stop, delete, cancel, history.
+
+use crate::{
+    Api, Shared, Topic,
+    body::{Asked, Json, Segment},
+    error::{Answer, ApiError},
+    session::{Authenticated, SignedIn},
+    version::Page,
+    view::{self, Agents},
+    workspace::{self, permit},
+};
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use berth_domain::{Actor, BuildId, BuildReason, ParameterValue, Transition, VersionId, WorkspaceId};
+use berth_store::{Build, Job, JobId, Version, Workspace};
+use berth_wire::build::CreateBuild;
+use http::{StatusCode, header};
+use serde_json::{Value, json};
+
+/// A build that the caller may read.
+pub(crate) async fn readable(api: &Api, caller: &SignedIn, id: BuildId) -> Answer<Build> {
+    let missing = || ApiError::missing("build");
+    let build = api.store().build(id).await?.ok_or_else(missing)?;
+    caller.actor.may_read_workspace(build.owner).map_err(|_| missing())?;
+    Ok(build)
+}
+
+/// The rows of the agents of some builds of one workspace.
+async fn agents(api: &Api, workspace: WorkspaceId) -> Answer<Agents> {
+    let found = api.store().workspace_and_agents(workspace).await?;
+    Ok(found.map(|(_, agents)| workspace::by_id(agents)).unwrap_or_default())
+}
+
+async fn shown(api: &Api, build: &Build) -> Answer<Json<berth_wire::build::Build>> {
+    let agents = if build.resources.iter().all(|resource| resource.agents.is_empty()) {
+        Agents::new()
+    } else {
+        agents(api, build.workspace).await?
+    };
+    Ok(Json(view::build(build, &api.sight(&agents))))
+}
+
+pub(crate) async fn show(
+    State(api): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment<BuildId>,
+) -> Answer<Json<berth_wire::build::Build>> {
+    shown(&api, &readable(&api, &caller, id).await?).await
+}
+
+pub(crate) async fn by_number(
+    State(api): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Segment((user, name, number)): Segment<(String, String, u64)>,
+) -> Answer<Json<berth_wire::build::Build>> {
+    let workspace = workspace::named(&api, &caller, &user, &name).await?;
+    let build = api.store().build_by_number(workspace.id, number).await?;
+    shown(&api, &build.ok_or_else(|| ApiError::missing("build"))?).await
+}
+
+/// A workspace's builds, newest first.
+pub(crate) async fn list(
+    State(api): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment<WorkspaceId>,
+    Asked(page): Asked<Page>,
+) -> Answer<Json<Vec<berth_wire::build::Build>>> {
+    let (_, agents) = workspace::readable(&api, &caller, id).await?;
+    let builds = api.store().builds_of(id).await?;
+    let sight = api.sight(&agents);
+    Ok(Json(page.of(builds).map(|build| view::build(&build, &sight)).collect()))
+}
+
+pub(crate) async fn parameters(
+    State(api): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment<BuildId>,
+) -> Answer<Json<Vec<ParameterValue>>> {
+    Ok(Json(readable(&api, &caller, id).await?.parameters))
+}
+
+pub(crate) async fn resources(
+    State(api): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment<BuildId>,
+) -> Answer<Json<Vec<berth_wire::resource::Resource>>> {
+    let Json(build) = shown(&api, &readable(&api, &caller, id).await?).await?;
+    Ok(Json(build.resources))
+}
+
+/// The Terraform state that a build left. It holds secrets: for those only who may build the workspace.
+pub(crate) async fn state(
+    State(api): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment<BuildId>,
+) -> Answer<Response> {
+    let build = readable(&api, &caller, id).await?;
+    permit(&caller.actor, build.owner, Actor::may_build_workspace)?;
+    let job = api.store().job(JobId::Build(id)).await?.ok_or_else(|| ApiError::missing("build"))?;
+    Ok(state_answer(api.store().job_state(&job).await?))
+}
+
+/// A Terraform state, or 204 when there is none.
+pub(crate) fn state_answer(state: Option<bytes::Bytes>) -> Response {
+    match state {
+        Some(state) => ([(header::CONTENT_TYPE, "application/json")], state).into_response(),
+        None => StatusCode::NO_CONTENT.into_response(),
+    }
+}
+
+/// Queues a build: start, stop or delete. One at a time per workspace; 409 names the active one.
+pub(crate) async fn create(
+    State(api): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment<WorkspaceId>,
+    Json(body): Json<CreateBuild>,
+) -> Answer<(StatusCode, Json<berth_wire::build::Build>)> {
+    let workspace = api.store().workspace(id).await?.filter(|workspace| !workspace.deleted);
+    let workspace = workspace.ok_or_else(|| ApiError::missing("workspace"))?;
+    permit(&caller.actor, workspace.owner, Actor::may_build_workspace)?;
+    check_extras(&caller, &body)?;
+    let version = version(&api, &workspace, &body).await?;
+    let parameters = answers(&workspace, &version, &body)?;
+    let workspace = api.store().create_build(draft(&api, &caller, &workspace, (&version, parameters, body))).await?;
+    let build = workspace.latest_build;
+    api.announce(JobId::Build(build.id)).await; // If it is lost, the sweep announces again.
+    api.app.changes.poke(Topic::Workspace(id));
+    Ok((StatusCode::CREATED, Json(view::build(&build, &api.sight(&Agents::new())))))
+}
+
+/// Orphaning leaves resources that nobody pays attention to, and debug logs may show secrets of the template: for its managers.
+fn check_extras(caller: &SignedIn, body: &CreateBuild) -> Answer<()> {
+    if body.orphan && body.transition != Transition::Delete {
+        return Err(ApiError::field("orphan", "is for delete only"));
+    }
+    match body.log_level.as_deref() {
+        None | Some("") => {}
+        Some("debug") => {
+            caller.actor.may_manage_templates()?;
+        }
+        Some(_) => return Err(ApiError::field("log_level", "must be debug or left out")),
+    }
+    if body.orphan {
+        caller.actor.may_manage_templates()?;
+    }
+    Ok(())
+}
+
+async fn version(api: &Api, workspace: &Workspace, body: &CreateBuild) -> Answer<Version> {
+    let field = "template_version_id";
+    let id = body.template_version_id.map_or(workspace.latest_build.version, VersionId);
+    let version = api.store().version(id).await?.filter(|version| version.template == Some(workspace.template));
+    let version = version.ok_or_else(|| ApiError::field(field, "is no version of the workspace's template"))?;
+    workspace::ready(field, &version)?;
+    Ok(version)
+}
+
+/// A start answers all that the version asks. What only takes down keeps the answers it came up with: a question that a newer
+/// version asks must not stand between a person and the end of their bill.
+fn answers(workspace: &Workspace, version: &Version, body: &CreateBuild) -> Answer<Vec<ParameterValue>> {
+    let previous = &workspace.latest_build.parameters;
+    let taking_down = body.transition != Transition::Start;
+    if taking_down && body.rich_parameter_values.is_empty() && version.id == workspace.latest_build.version {
+        return Ok(previous.clone());
+    }
+    workspace::resolve(version, &body.rich_parameter_values, Some(previous))
+}
+
+fn draft(api: &Api, caller: &SignedIn, workspace: &Workspace, asked: (&Version, Vec<ParameterValue>, CreateBuild)) -> Build {
+    let (version, parameters, body) = asked;
+    let now = api.now();
+    Build {
+        id: BuildId::new(now, rand::random()),
+        workspace: workspace.id,
+        workspace_name: workspace.name.clone(),
+        owner: workspace.owner,
+        owner_name: workspace.owner_name.clone(),
+        number: 0,
+        transition: body.transition,
+        version: version.id,
+        version_name: version.name.clone(),
+        template: workspace.template,
+        template_name: workspace.template_name.clone(),
+        parameters,
+        previous_parameters: Vec::new(),
+        orphan: body.orphan,
+        log_level: body.log_level.filter(|level| !level.is_empty()),
+        reason: body.reason.unwrap_or(BuildReason::Initiator),
+        initiator: caller.user.id,
+        initiator_name: caller.user.username.clone(),
+        created_at: now,
+        updated_at: now,
+        job: Job::queued(now),
+        resources: Vec::new(),
+    }
+}
+
+/// Asks a build to end: a queued one at once, a running one by way of its runner's next heartbeat.
+pub(crate) async fn cancel(
+    State(api): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment<BuildId>,
+) -> Answer<Json<Value>> {
+    let build = readable(&api, &caller, id).await?;
+    permit(&caller.actor, build.owner, Actor::may_build_workspace)?;
+    let status = api.store().cancel(JobId::Build(id), api.now()).await?;
+    api.poke_job(JobId::Build(id));
+    api.app.changes.poke(Topic::Workspace(build.workspace));
+    Ok(Json(json!({ "message": format!("the build is {status}") })))
+}

@@ -1,0 +1,143 @@
+//! Logs of builds, imports and agents: what there is after a line, or that and what comes.
+
+use crate::{
+    Shared, Topic, agent,
+    body::{Asked, Json, Segment},
+    build,
+    error::Answer,
+    session::Authenticated,
+    socket::{Gone, Outlet, Pace, Turn, Upgrade},
+    version,
+};
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use berth_domain::{AgentId, BuildId, VersionId};
+use berth_store::JobId;
+use serde::Deserialize;
+use std::collections::HashSet;
+
+/// How many lines a follower reads at once.
+const LINES_AT_ONCE: usize = 1_000;
+/// How many lines one answer holds at most; who wants more asks again with `after`.
+const LINES_MAX: usize = 50_000;
+
+/// What of a log is asked for.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Query {
+    /// Lines after this one; -1 is from the start, as in Coder.
+    #[serde(default)]
+    after: i64,
+    limit: Option<usize>,
+    /// Present, and neither `false` nor `0`.
+    follow: Option<String>,
+}
+
+impl Query {
+    fn follows(&self) -> bool {
+        self.follow.as_deref().is_some_and(|follow| !matches!(follow, "false" | "0"))
+    }
+
+    fn after(&self) -> u64 {
+        u64::try_from(self.after).unwrap_or(0)
+    }
+
+    fn limit(&self) -> usize {
+        self.limit.filter(|limit| *limit > 0).unwrap_or(LINES_MAX).min(LINES_MAX)
+    }
+}
+
+pub(crate) async fn of_build(
+    State(api): State<Shared>,
+    caller: Authenticated,
+    Segment(id): Segment<BuildId>,
+    Asked(query): Asked<Query>,
+    upgrade: Upgrade,
+) -> Answer<Response> {
+    build::readable(&api, &caller.0, id).await?;
+    of_job(&api, caller, JobId::Build(id), (query, upgrade)).await
+}
+
+pub(crate) async fn of_version(
+    State(api): State<Shared>,
+    caller: Authenticated,
+    Segment(id): Segment<VersionId>,
+    Asked(query): Asked<Query>,
+    upgrade: Upgrade,
+) -> Answer<Response> {
+    version::readable(&api, &caller.0, id).await?;
+    of_job(&api, caller, JobId::Import(id), (query, upgrade)).await
+}
+
+async fn of_job(api: &Shared, caller: Authenticated, job: JobId, (query, upgrade): (Query, Upgrade)) -> Answer<Response> {
+    if !query.follows() {
+        return Ok(Json(api.store().logs(job, query.after(), query.limit()).await?).into_response());
+    }
+    let pace = Pace::new(api, &caller);
+    let api = Shared::clone(api);
+    upgrade.accept(move |outlet| async move {
+        let _ = follow_job(&api, outlet, pace, (job, query.after())).await; // Gone: nobody is left to tell.
+    })
+}
+
+/// Sends each line as a frame, until the job has ended and its last line is sent.
+async fn follow_job(api: &Shared, mut outlet: Outlet, mut pace: Pace, (job, mut after): (JobId, u64)) -> Result<(), Gone> {
+    let topics = HashSet::from([Topic::Job(job)]);
+    loop {
+        // The status first: a job that had ended before its log was read to the end has no further lines.
+        let Ok(record) = api.store().job(job).await else { return Err(Gone) };
+        loop {
+            let Ok(lines) = api.store().logs(job, after, LINES_AT_ONCE).await else { return Err(Gone) };
+            for line in &lines {
+                outlet.send(serde_json::to_string(line).unwrap_or_default()).await?;
+                after = line.id;
+            }
+            if lines.is_empty() {
+                break;
+            }
+        }
+        let ended = record.is_none_or(|record| !record.job.status.is_active());
+        let turn = if ended { Turn::Read } else { outlet.turn(&mut pace, &topics, None).await? };
+        if ended || turn == Turn::Stop {
+            outlet.close(turn).await;
+            return Ok(());
+        }
+    }
+}
+
+pub(crate) async fn of_agent(
+    State(api): State<Shared>,
+    caller: Authenticated,
+    Segment(id): Segment<AgentId>,
+    Asked(query): Asked<Query>,
+    upgrade: Upgrade,
+) -> Answer<Response> {
+    agent::readable(&api, &caller.0, id).await?;
+    if !query.follows() {
+        return Ok(Json(api.store().agent_logs(id, query.after(), query.limit()).await?).into_response());
+    }
+    let pace = Pace::new(&api, &caller);
+    upgrade.accept(move |outlet| async move {
+        let _ = follow_agent(&api, outlet, pace, (id, query.after())).await; // Gone: nobody is left to tell.
+    })
+}
+
+/// Sends lines in arrays, until a newer build has replaced the agent.
+async fn follow_agent(api: &Shared, mut outlet: Outlet, mut pace: Pace, (id, mut after): (AgentId, u64)) -> Result<(), Gone> {
+    let topics = HashSet::from([Topic::Agent(id)]);
+    loop {
+        let Ok(agent) = api.store().agent(id).await else { return Err(Gone) };
+        loop {
+            let Ok(lines) = api.store().agent_logs(id, after, LINES_AT_ONCE).await else { return Err(Gone) };
+            let Some(last) = lines.last() else { break };
+            after = last.id;
+            outlet.send(serde_json::to_string(&lines).unwrap_or_default()).await?;
+        }
+        let turn = if agent.is_none() { Turn::Read } else { outlet.turn(&mut pace, &topics, None).await? };
+        if agent.is_none() || turn == Turn::Stop {
+            outlet.close(turn).await;
+            return Ok(());
+        }
+    }
+}

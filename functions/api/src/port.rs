@@ -1,0 +1,49 @@
+//! Ports: what the API asks of its surroundings, each with a laptop's and a cloud's implementation.
+
+use berth_domain::{AgentId, Timestamp};
+use berth_store::JobId;
+use futures_util::future::BoxFuture;
+use std::{fmt, sync::Arc};
+
+/// Tells the dispatcher that a job waits. May fail or be lost: the sweep announces again.
+pub trait Announce: Send + Sync + fmt::Debug {
+    /// Puts the job's id in the queue.
+    fn announce(&self, job: JobId) -> BoxFuture<'_, ()>;
+}
+
+/// Knows who is at the relay; in memory, so that an idle agent costs no write.
+pub trait Presence: Send + Sync + fmt::Debug {
+    /// Since when this agent is connected with this tailnet key, if it is.
+    ///
+    /// Both must match the admission: the key alone is what the agent says of itself, and another agent may say it too.
+    fn connected(&self, agent: AgentId, endpoint_id: &str) -> Option<Timestamp>;
+}
+
+/// What time it is.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// A clock of the caller's making, for tests.
+    pub fn new(read: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// The system's clock.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::new(Timestamp::now)
+    }
+
+    /// Now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}

@@ -1,0 +1,190 @@
+//! The one table of routes: method, path, who may call it, and which handler answers.
+//!
+//! A route that is not here does not exist. `access` is enforced as far as the caller goes ([`crate::session::admit`]); what it
+//! says about objects is the handler's to ask, and the authorization matrix test holds both to the table.
+
+use crate::{
+    Shared, agent, binary, build, buildinfo, file, guard, init_script, log, runner, session, template, token, user, version, watch,
+    workspace,
+};
+use axum::{
+    Router,
+    handler::Handler,
+    middleware::{from_fn, from_fn_with_state},
+    routing::{self, MethodRouter},
+};
+use http::Method;
+
+/// Whom a route is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Everyone.
+    Public,
+    /// Anyone signed in.
+    SignedIn,
+    /// Template admins and owners; 403 for others.
+    Templates,
+    /// User admins and owners; 403 for others.
+    Users,
+    /// The user named in the path, and user admins and owners; 404 for others.
+    User,
+    /// The user named in the path alone; 404 for others.
+    Oneself,
+    /// The user named in the path, and owners, who may make workspaces for anyone; 404 for others.
+    Create,
+    /// A workspace's owner, and template admins, auditors and owners; 404 for others.
+    Read,
+    /// A workspace's owner, and owners of the deployment; 404 for others, 403 for those who may only read.
+    Build,
+    /// A workspace's owner alone; 404 for others, 403 for those who may only read.
+    Enter,
+    /// A workspace agent with its token.
+    Agent,
+    /// A runner with its job's session.
+    Runner,
+}
+
+/// One row of the table.
+pub(crate) struct Route {
+    /// Read by the authorization matrix; the handler knows it too.
+    #[cfg_attr(not(test), expect(dead_code))]
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
+    pub(crate) access: Access,
+    handler: MethodRouter<Shared>,
+}
+
+macro_rules! methods {
+    ($($method:ident = $constant:ident),+) => {$(
+        fn $method<H: Handler<T, Shared>, T: 'static>(access: Access, path: &'static str, handler: H) -> Route {
+            Route { method: Method::$constant, path, access, handler: routing::$method(handler) }
+        }
+    )+};
+}
+methods!(get = GET, post = POST, put = PUT, patch = PATCH, delete = DELETE);
+
+/// All routes.
+pub(crate) fn table() -> Vec<Route> {
+    [deployment(), people(), templates(), workspaces(), machines()].into_iter().flatten().collect()
+}
+
+fn deployment() -> Vec<Route> {
+    use Access::{Public, SignedIn};
+    vec![
+        get(Public, "/healthz", buildinfo::health),
+        get(Public, "/bin/{name}", binary::serve),
+        get(Public, "/api/v2", buildinfo::root),
+        get(Public, "/api/v2/buildinfo", buildinfo::build_info),
+        get(Public, "/api/v2/init-script/{os}/{arch}", init_script::serve),
+        get(SignedIn, "/api/v2/deployment/ssh", buildinfo::ssh),
+        get(SignedIn, "/api/v2/appearance", buildinfo::appearance),
+        get(SignedIn, "/api/v2/organizations", buildinfo::organizations),
+        get(SignedIn, "/api/v2/organizations/{organization}", buildinfo::organization),
+    ]
+}
+
+fn people() -> Vec<Route> {
+    use Access::{Oneself, Public, SignedIn, User, Users};
+    vec![
+        get(Public, "/api/v2/users/first", user::has_first),
+        post(Public, "/api/v2/users/first", user::create_first),
+        get(Public, "/api/v2/users/authmethods", user::auth_methods),
+        post(Public, "/api/v2/users/login", user::login),
+        post(SignedIn, "/api/v2/users/logout", user::logout),
+        get(Users, "/api/v2/users", user::list),
+        post(Users, "/api/v2/users", user::create),
+        get(User, "/api/v2/users/{user}", user::show),
+        get(User, "/api/v2/users/{user}/organizations", user::organizations),
+        put(Oneself, "/api/v2/users/{user}/password", user::change_password),
+        post(Oneself, "/api/v2/users/{user}/keys", token::create_session_key),
+        get(User, "/api/v2/users/{user}/keys/tokens", token::list),
+        post(Oneself, "/api/v2/users/{user}/keys/tokens", token::create),
+        get(User, "/api/v2/users/{user}/keys/{key}", token::show),
+        delete(User, "/api/v2/users/{user}/keys/{key}", token::end),
+    ]
+}
+
+fn templates() -> Vec<Route> {
+    use Access::{SignedIn, Templates};
+    vec![
+        post(Templates, "/api/v2/files", file::upload),
+        get(Templates, "/api/v2/files/{file}", file::download),
+        post(Templates, "/api/v2/organizations/{organization}/templateversions", version::create),
+        get(SignedIn, "/api/v2/templateversions/{version}", version::show),
+        patch(Templates, "/api/v2/templateversions/{version}/cancel", version::cancel),
+        get(SignedIn, "/api/v2/templateversions/{version}/logs", log::of_version),
+        get(SignedIn, "/api/v2/templateversions/{version}/rich-parameters", version::rich_parameters),
+        get(SignedIn, "/api/v2/templateversions/{version}/resources", version::nothing),
+        get(SignedIn, "/api/v2/templateversions/{version}/variables", version::nothing),
+        get(SignedIn, "/api/v2/templateversions/{version}/presets", version::nothing),
+        get(SignedIn, "/api/v2/templateversions/{version}/external-auth", version::nothing),
+        get(SignedIn, "/api/v2/organizations/{organization}/templates", template::list_of),
+        post(Templates, "/api/v2/organizations/{organization}/templates", template::create),
+        get(SignedIn, "/api/v2/organizations/{organization}/templates/{name}", template::by_name),
+        get(SignedIn, "/api/v2/templates", template::list),
+        get(SignedIn, "/api/v2/templates/{template}", template::show),
+        patch(Templates, "/api/v2/templates/{template}", template::update),
+        delete(Templates, "/api/v2/templates/{template}", template::remove),
+        get(SignedIn, "/api/v2/templates/{template}/versions", version::list),
+        patch(Templates, "/api/v2/templates/{template}/versions", template::activate),
+        get(SignedIn, "/api/v2/templates/{template}/versions/{name}", version::by_name),
+    ]
+}
+
+fn workspaces() -> Vec<Route> {
+    use Access::{Build, Create, Enter, Read, SignedIn};
+    vec![
+        get(SignedIn, "/api/v2/workspaces", workspace::list),
+        post(Create, "/api/v2/users/{user}/workspaces", workspace::create),
+        post(Create, "/api/v2/organizations/{organization}/members/{user}/workspaces", workspace::create_in),
+        get(Read, "/api/v2/users/{user}/workspace/{name}", workspace::by_name),
+        get(Read, "/api/v2/users/{user}/workspace/{name}/builds/{number}", build::by_number),
+        get(Read, "/api/v2/workspaces/{workspace}", workspace::show),
+        put(Build, "/api/v2/workspaces/{workspace}/autostart", workspace::set_autostart),
+        put(Build, "/api/v2/workspaces/{workspace}/ttl", workspace::set_ttl),
+        post(Enter, "/api/v2/workspaces/{workspace}/usage", workspace::used),
+        get(Read, "/api/v2/workspaces/{workspace}/watch", watch::events),
+        get(Read, "/api/v2/workspaces/{workspace}/watch-ws", watch::socket),
+        get(Read, "/api/v2/workspaces/{workspace}/builds", build::list),
+        post(Build, "/api/v2/workspaces/{workspace}/builds", build::create),
+        get(Read, "/api/v2/workspacebuilds/{build}", build::show),
+        patch(Build, "/api/v2/workspacebuilds/{build}/cancel", build::cancel),
+        get(Read, "/api/v2/workspacebuilds/{build}/logs", log::of_build),
+        get(Read, "/api/v2/workspacebuilds/{build}/parameters", build::parameters),
+        get(Read, "/api/v2/workspacebuilds/{build}/resources", build::resources),
+        get(Build, "/api/v2/workspacebuilds/{build}/state", build::state),
+        get(Read, "/api/v2/workspaceagents/{agent}", agent::show),
+        get(Read, "/api/v2/workspaceagents/{agent}/logs", log::of_agent),
+        post(Enter, "/api/v2/workspaceagents/{agent}/ticket", agent::ticket),
+    ]
+}
+
+fn machines() -> Vec<Route> {
+    use Access::{Agent, Public, Runner};
+    vec![
+        post(Agent, "/api/v2/workspaceagents/me/manifest", agent::manifest),
+        patch(Agent, "/api/v2/workspaceagents/me/lifecycle", agent::lifecycle),
+        patch(Agent, "/api/v2/workspaceagents/me/logs", agent::logs),
+        post(Public, "/api/v2/runner/jobs/{job}/claim", runner::claim), // The one-time token is in the body.
+        post(Runner, "/api/v2/runner/jobs/{job}/heartbeat", runner::heartbeat),
+        post(Runner, "/api/v2/runner/jobs/{job}/logs", runner::logs),
+        get(Runner, "/api/v2/runner/jobs/{job}/archive", runner::archive),
+        get(Runner, "/api/v2/runner/jobs/{job}/state", runner::state),
+        put(Runner, "/api/v2/runner/jobs/{job}/state", runner::push_state),
+        post(Runner, "/api/v2/runner/jobs/{job}/finish", runner::finish),
+    ]
+}
+
+/// The router of the table.
+pub(crate) fn router(api: Shared) -> Router {
+    let mut router = Router::new();
+    for route in table() {
+        let admit = from_fn_with_state((Shared::clone(&api), route.access), session::admit);
+        router = router.route(route.path, route.handler.route_layer(admit));
+    }
+    router
+        .fallback(guard::unknown_route)
+        .method_not_allowed_fallback(guard::wrong_method)
+        .layer(from_fn(guard::guard))
+        .with_state(api)
+}

@@ -1,0 +1,183 @@
+//! The runner's routes: a claim with a one-time token, then everything with the session it gave. The store checks the session with
+//! each verb; here its job is held to the path's.
+
+use crate::{
+    Api, Shared,
+    agent::{check_batch, cut},
+    body::{Json, Segment},
+    build::state_answer,
+    error::{Answer, ApiError},
+    file,
+    session::CallingRunner,
+};
+use axum::{body::Body, extract::State, response::Response};
+use berth_domain::{BuildId, FileId, Secret, TokenHash, UserId, VersionId, limit::STATE_BYTES_MAX};
+use berth_store::{JobId, Record, RunnerSession, Version, Workspace};
+use berth_wire::runner::{Build, Claim, Claimed, Finish, Heartbeat, Import, Job, LogLine, Owner};
+use http::StatusCode;
+use uuid::Uuid;
+
+/// A job by the path's bare id. Builds are looked for first; only a claim asks, everyone else brings a session that says it.
+async fn job(api: &Api, id: Uuid) -> Answer<JobId> {
+    for id in [JobId::Build(BuildId(id)), JobId::Import(VersionId(id))] {
+        if api.store().job(id).await?.is_some() {
+            return Ok(id);
+        }
+    }
+    Err(ApiError::missing("job"))
+}
+
+/// Redeems a one-time token: of a thousand that come with it, one gets the session.
+pub(crate) async fn claim(State(api): State<Shared>, Segment(id): Segment<Uuid>, Json(body): Json<Claim>) -> Answer<Json<Claimed>> {
+    let job = job(&api, id).await?;
+    let secret = Secret::new(hex::encode(rand::random::<[u8; 16]>()));
+    let hash = TokenHash::of(secret.expose());
+    let claim = api.store().claim(job, body.token.expose(), body.task, hash, api.now()).await?;
+    api.poke_job(job);
+    let session = RunnerSession { job, fence: claim.fence, secret };
+    let job = work(&api, claim.record).await?;
+    Ok(Json(Claimed { session: Secret::new(session.expose()), fence: claim.fence.0, lease_ends: claim.lease_ends, job }))
+}
+
+async fn work(api: &Api, record: Record) -> Answer<Job> {
+    match record {
+        Record::Version(version) => import(api, *version).await.map(Job::Import),
+        Record::Workspace(workspace) => build(api, *workspace).await.map(|build| Job::Build(Box::new(build))),
+    }
+}
+
+async fn import(api: &Api, version: Version) -> Answer<Import> {
+    let template = match version.template {
+        Some(id) => api.store().template(id).await?,
+        None => None,
+    };
+    Ok(Import {
+        version_id: version.id.0,
+        version_name: version.name,
+        template_name: template.map(|template| template.name.to_string()).unwrap_or_default(),
+        variables: version.variables,
+        access_url: api.app.config.access_url(),
+        owner: owner(api, version.created_by).await?,
+    })
+}
+
+async fn build(api: &Api, workspace: Workspace) -> Answer<Build> {
+    let build = workspace.latest_build;
+    let version = api.store().version(build.version).await?.ok_or_else(|| ApiError::missing("template version"))?;
+    Ok(Build {
+        build_id: build.id.0,
+        build_number: build.number,
+        transition: build.transition,
+        orphan: build.orphan,
+        log_level: build.log_level,
+        workspace_id: workspace.id.0,
+        workspace_name: workspace.name.to_string(),
+        owner: owner(api, workspace.owner).await?,
+        template_id: workspace.template.0,
+        template_name: workspace.template_name,
+        version_name: build.version_name,
+        parameters: build.parameters,
+        previous_parameters: build.previous_parameters,
+        variables: version.variables,
+        access_url: api.app.config.access_url(),
+    })
+}
+
+async fn owner(api: &Api, id: UserId) -> Answer<Owner> {
+    let user = api.store().user(id).await?.ok_or_else(|| ApiError::missing("user"))?;
+    Ok(Owner {
+        id: user.id.0,
+        username: user.username.to_string(),
+        name: user.name,
+        email: user.email,
+        groups: Vec::new(),
+        login_type: "password".to_owned(),
+    })
+}
+
+/// A session is good for its own job only.
+fn check_job(session: &RunnerSession, id: Uuid) -> Answer<()> {
+    if session.job.uuid() == id { Ok(()) } else { Err(ApiError::missing("job")) }
+}
+
+pub(crate) async fn heartbeat(
+    State(api): State<Shared>,
+    CallingRunner(session): CallingRunner,
+    Segment(id): Segment<Uuid>,
+) -> Answer<Json<Heartbeat>> {
+    check_job(&session, id)?;
+    let berth_store::Heartbeat { cancel, lease_ends } = api.store().heartbeat(&session, api.now()).await?;
+    Ok(Json(Heartbeat { cancel, lease_ends }))
+}
+
+pub(crate) async fn logs(
+    State(api): State<Shared>,
+    CallingRunner(session): CallingRunner,
+    Segment(id): Segment<Uuid>,
+    Json(mut lines): Json<Vec<LogLine>>,
+) -> Answer<StatusCode> {
+    check_job(&session, id)?;
+    check_batch(lines.len())?;
+    for line in &mut lines {
+        cut(&mut line.output);
+        cut(&mut line.stage);
+    }
+    if !lines.is_empty() {
+        api.store().append_runner_logs(&session, lines).await?;
+        api.poke_job(session.job);
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The template archive of the job's version.
+pub(crate) async fn archive(
+    State(api): State<Shared>,
+    CallingRunner(session): CallingRunner,
+    Segment(id): Segment<Uuid>,
+) -> Answer<Response> {
+    check_job(&session, id)?;
+    let job = api.store().job_by_session(&session).await?;
+    let missing = || ApiError::missing("template version");
+    let file: FileId = match api.store().record(&job).await?.ok_or_else(missing)? {
+        Record::Version(version) => version.file,
+        Record::Workspace(workspace) => api.store().version(workspace.latest_build.version).await?.ok_or_else(missing)?.file,
+    };
+    Ok(file::tar(api.store().file_bytes(file).await?.ok_or_else(|| ApiError::missing("file"))?))
+}
+
+/// The newest Terraform state of the build's workspace, this build's own pushes included.
+pub(crate) async fn state(
+    State(api): State<Shared>,
+    CallingRunner(session): CallingRunner,
+    Segment(id): Segment<Uuid>,
+) -> Answer<Response> {
+    check_job(&session, id)?;
+    let job = api.store().job_by_session(&session).await?;
+    Ok(state_answer(api.store().job_state(&job).await?))
+}
+
+pub(crate) async fn push_state(
+    State(api): State<Shared>,
+    CallingRunner(session): CallingRunner,
+    Segment(id): Segment<Uuid>,
+    body: Body,
+) -> Answer<StatusCode> {
+    check_job(&session, id)?;
+    let too_large = |_| ApiError::too_large(format!("the state is larger than {STATE_BYTES_MAX} bytes, or was cut off"));
+    let state = axum::body::to_bytes(body, STATE_BYTES_MAX).await.map_err(too_large)?;
+    api.store().push_state(&session, state).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Ends the job. Told again by the same session, it is answered the same.
+pub(crate) async fn finish(
+    State(api): State<Shared>,
+    CallingRunner(session): CallingRunner,
+    Segment(id): Segment<Uuid>,
+    Json(body): Json<Finish>,
+) -> Answer<StatusCode> {
+    check_job(&session, id)?;
+    api.store().finish(&session, body, api.now()).await?;
+    api.poke_job(session.job);
+    Ok(StatusCode::NO_CONTENT)
+}

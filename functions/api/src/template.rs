@@ -1,0 +1,179 @@
+//! Templates. Everyone signed in sees them; template admins and owners change them.
+
+use crate::{
+    Api, Shared,
+    body::{Json, Segment},
+    buildinfo::check_organization,
+    error::{Answer, ApiError, bad_name},
+    session::Authenticated,
+    view::{self, ActiveVersions},
+};
+use axum::extract::State;
+use berth_domain::{TemplateId, TemplateName, Timestamp, VersionId};
+use berth_store::{Template, TemplateChange};
+use berth_wire::template::{ActivateVersion, CreateTemplate, UpdateTemplate};
+use http::StatusCode;
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The longest texts of a template, in bytes.
+const DISPLAY_NAME_BYTES_MAX: usize = 64;
+const DESCRIPTION_BYTES_MAX: usize = 1024;
+const ICON_BYTES_MAX: usize = 256;
+/// How long another process's change of an active version may go unseen, in milliseconds.
+const ACTIVE_MILLISECONDS: i64 = 2_000;
+
+/// The active version of every template, so that showing a workspace costs no read for it. Changes in this process are seen at once.
+#[derive(Debug, Default)]
+pub(crate) struct ActiveCache(Mutex<Cached>);
+
+#[derive(Debug, Default)]
+struct Cached {
+    generation: u64,
+    read: Option<(Timestamp, Arc<ActiveVersions>)>,
+}
+
+impl ActiveCache {
+    /// The active versions, at most [`ACTIVE_MILLISECONDS`] old. One Query when there are none as young.
+    pub(crate) async fn read(&self, api: &Api) -> Answer<Arc<ActiveVersions>> {
+        let now = api.now();
+        let generation = {
+            let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((at, versions)) = &cached.read
+                && now.duration_since(*at).as_millis() < i128::from(ACTIVE_MILLISECONDS)
+            {
+                return Ok(Arc::clone(versions));
+            }
+            cached.generation
+        };
+        let templates = api.store().templates().await?;
+        let versions: ActiveVersions = templates.into_iter().map(|template| (template.id, template.active_version)).collect();
+        let versions = Arc::new(versions);
+        let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if cached.generation == generation {
+            cached.read = Some((now, Arc::clone(&versions)));
+        }
+        Ok(versions)
+    }
+
+    fn forget(&self) {
+        let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cached.generation += 1;
+        cached.read = None;
+    }
+}
+
+pub(crate) async fn list(State(api): State<Shared>) -> Answer<Json<Vec<berth_wire::template::Template>>> {
+    Ok(Json(api.store().templates().await?.into_iter().map(view::template).collect()))
+}
+
+pub(crate) async fn list_of(
+    State(api): State<Shared>,
+    Segment(organization): Segment<String>,
+) -> Answer<Json<Vec<berth_wire::template::Template>>> {
+    check_organization(&organization)?;
+    list(State(api)).await
+}
+
+/// A template that is not deleted.
+pub(crate) async fn existing(api: &Api, id: TemplateId) -> Answer<Template> {
+    let template = api.store().template(id).await?.filter(|template| !template.deleted);
+    template.ok_or_else(|| ApiError::missing("template"))
+}
+
+pub(crate) async fn show(
+    State(api): State<Shared>,
+    Segment(id): Segment<TemplateId>,
+) -> Answer<Json<berth_wire::template::Template>> {
+    Ok(Json(view::template(existing(&api, id).await?)))
+}
+
+pub(crate) async fn by_name(
+    State(api): State<Shared>,
+    Segment((organization, name)): Segment<(String, String)>,
+) -> Answer<Json<berth_wire::template::Template>> {
+    check_organization(&organization)?;
+    let missing = || ApiError::missing("template");
+    let name = TemplateName::parse(&name).map_err(|_| missing())?;
+    Ok(Json(view::template(api.store().template_by_name(&name).await?.ok_or_else(missing)?)))
+}
+
+/// Makes a template of an imported version, which becomes its active one.
+pub(crate) async fn create(
+    State(api): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Segment(organization): Segment<String>,
+    Json(body): Json<CreateTemplate>,
+) -> Answer<(StatusCode, Json<berth_wire::template::Template>)> {
+    check_organization(&organization)?;
+    caller.actor.may_manage_templates()?;
+    let name = TemplateName::parse(&body.name).map_err(bad_name("name"))?;
+    check_texts(Some(&body.display_name), Some(&body.description), Some(&body.icon))?;
+    let now = api.now();
+    let template = Template {
+        id: TemplateId::new(now, rand::random()),
+        name,
+        display_name: body.display_name,
+        description: body.description,
+        icon: body.icon,
+        active_version: VersionId(body.template_version_id),
+        created_by: caller.user.id,
+        created_by_name: caller.user.username.clone(),
+        created_at: now,
+        updated_at: now,
+        deleted: false,
+    };
+    api.store().create_template(&template).await?;
+    api.versions.forget();
+    Ok((StatusCode::CREATED, Json(view::template(template))))
+}
+
+fn check_texts(display_name: Option<&String>, description: Option<&String>, icon: Option<&String>) -> Answer<()> {
+    let limits = [
+        ("display_name", display_name, DISPLAY_NAME_BYTES_MAX),
+        ("description", description, DESCRIPTION_BYTES_MAX),
+        ("icon", icon, ICON_BYTES_MAX),
+    ];
+    match limits.into_iter().find(|(_, text, limit)| text.is_some_and(|text| text.len() > *limit)) {
+        Some((field, _, limit)) => Err(ApiError::field(field, format!("is longer than {limit} bytes"))),
+        None => Ok(()),
+    }
+}
+
+/// Changes what people read of a template.
+pub(crate) async fn update(
+    State(api): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment<TemplateId>,
+    Json(body): Json<UpdateTemplate>,
+) -> Answer<Json<berth_wire::template::Template>> {
+    caller.actor.may_manage_templates()?;
+    check_texts(body.display_name.as_ref(), body.description.as_ref(), body.icon.as_ref())?;
+    let change = TemplateChange { display_name: body.display_name, description: body.description, icon: body.icon };
+    Ok(Json(view::template(api.store().update_template(id, change, api.now()).await?)))
+}
+
+/// Deletes a template that no workspace uses.
+pub(crate) async fn remove(
+    State(api): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment<TemplateId>,
+) -> Answer<Json<Value>> {
+    caller.actor.may_manage_templates()?;
+    api.store().delete_template(id, api.now()).await?;
+    api.versions.forget();
+    Ok(Json(json!({ "message": "the template is deleted" })))
+}
+
+/// Makes a version the one that new workspaces get.
+pub(crate) async fn activate(
+    State(api): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment<TemplateId>,
+    Json(body): Json<ActivateVersion>,
+) -> Answer<Json<Value>> {
+    caller.actor.may_manage_templates()?;
+    api.store().activate_version(id, VersionId(body.id), api.now()).await?;
+    api.versions.forget();
+    Ok(Json(json!({ "message": "the version is active" })))
+}

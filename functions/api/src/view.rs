@@ -1,0 +1,222 @@
+//! Records to wire JSON. Plain functions: no reads, no decisions about who may see what.
+
+use berth_domain::{AgentId, OrganizationId, Role, TemplateId, Timestamp, VersionId, WorkspaceStatus};
+use berth_store::{Build, JobId, Session, SessionKind, Template, User, Version, Workspace};
+use berth_wire as wire;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+mod agent;
+pub(crate) use agent::{Sight, agent, status};
+
+/// The name of the one organization.
+pub(crate) const ORGANIZATION: &str = "default";
+
+/// The agents of some workspaces, each with its row.
+pub(crate) type Agents = BTreeMap<AgentId, berth_store::Agent>;
+
+/// The active version of each template.
+pub(crate) type ActiveVersions = BTreeMap<TemplateId, VersionId>;
+
+pub(crate) fn user(user: User) -> wire::user::User {
+    wire::user::User {
+        id: user.id.0,
+        username: user.username.to_string(),
+        name: user.name,
+        email: user.email,
+        avatar_url: String::new(),
+        status: if user.suspended { "suspended" } else { "active" }.to_owned(),
+        login_type: "password".to_owned(),
+        roles: user.roles.iter().map(|role| role_words(*role)).collect(),
+        organization_ids: vec![OrganizationId::DEFAULT.0],
+        created_at: user.created_at,
+        updated_at: user.updated_at,
+        last_seen_at: user.last_seen_at,
+    }
+}
+
+fn role_words(role: Role) -> wire::user::UserRole {
+    let display_name = match role {
+        Role::Owner => "Owner",
+        Role::TemplateAdmin => "Template Admin",
+        Role::UserAdmin => "User Admin",
+        Role::Auditor => "Auditor",
+    };
+    wire::user::UserRole { name: role.to_string(), display_name: display_name.to_owned() }
+}
+
+pub(crate) fn organization() -> wire::user::Organization {
+    wire::user::Organization {
+        id: OrganizationId::DEFAULT.0,
+        name: ORGANIZATION.to_owned(),
+        display_name: "Default".to_owned(),
+        is_default: true,
+        description: String::new(),
+        icon: String::new(),
+        created_at: Timestamp::UNIX_EPOCH,
+        updated_at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+pub(crate) fn api_key(session: Session) -> wire::user::ApiKey {
+    let (token_name, login_type) = match session.kind {
+        SessionKind::Session => (String::new(), "password"),
+        SessionKind::Token { name } => (name, "token"),
+    };
+    wire::user::ApiKey {
+        id: session.id.0.simple().to_string(),
+        user_id: session.user.0,
+        token_name,
+        created_at: session.created_at,
+        expires_at: session.expires_at,
+        login_type: login_type.to_owned(),
+    }
+}
+
+pub(crate) fn template(template: Template) -> wire::template::Template {
+    wire::template::Template {
+        id: template.id.0,
+        created_at: template.created_at,
+        updated_at: template.updated_at,
+        organization_id: OrganizationId::DEFAULT.0,
+        organization_name: ORGANIZATION.to_owned(),
+        name: template.name.to_string(),
+        display_name: template.display_name,
+        provisioner: "terraform".to_owned(),
+        active_version_id: template.active_version.0,
+        active_user_count: 0,
+        description: template.description,
+        deprecated: false,
+        deprecation_message: String::new(),
+        icon: template.icon,
+        default_ttl_ms: 0,
+        created_by_id: template.created_by.0,
+        created_by_name: template.created_by_name.to_string(),
+        allow_user_cancel_workspace_jobs: true,
+        require_active_version: false,
+    }
+}
+
+pub(crate) fn version(version: Version) -> wire::template::Version {
+    let job = job(JobId::Import(version.id), version.file.0, &version.job);
+    wire::template::Version {
+        id: version.id.0,
+        template_id: version.template.map(|id| id.0),
+        organization_id: OrganizationId::DEFAULT.0,
+        created_at: version.created_at,
+        updated_at: version.updated_at,
+        name: version.name,
+        message: version.message,
+        job,
+        readme: version.readme,
+        created_by: wire::template::MinimalUser {
+            id: version.created_by.0,
+            username: version.created_by_name.to_string(),
+            avatar_url: String::new(),
+        },
+        archived: false,
+        warnings: version.warnings,
+    }
+}
+
+fn job(id: JobId, file: Uuid, job: &berth_store::Job) -> wire::build::Job {
+    wire::build::Job {
+        id: id.uuid(),
+        created_at: job.created_at,
+        started_at: job.started_at,
+        completed_at: job.completed_at,
+        canceled_at: job.canceled_at,
+        error: job.error.clone(),
+        status: job.status,
+        file_id: file,
+        tags: BTreeMap::new(),
+        queue_position: 0,
+        queue_size: 0,
+    }
+}
+
+/// A build. `sight` tells which of its agents can be reached; agents that a newer build recorded are not this build's any more.
+pub(crate) fn build(build: &Build, sight: &Sight<'_>) -> wire::build::Build {
+    wire::build::Build {
+        id: build.id.0,
+        created_at: build.created_at,
+        updated_at: build.updated_at,
+        workspace_id: build.workspace.0,
+        workspace_name: build.workspace_name.to_string(),
+        workspace_owner_id: build.owner.0,
+        workspace_owner_name: build.owner_name.to_string(),
+        template_version_id: build.version.0,
+        template_version_name: build.version_name.clone(),
+        build_number: build.number,
+        transition: build.transition,
+        initiator_id: build.initiator.0,
+        initiator_name: build.initiator_name.to_string(),
+        job: job(JobId::Build(build.id), Uuid::nil(), &build.job),
+        reason: build.reason,
+        resources: resources(build, sight),
+        deadline: None,
+        max_deadline: None,
+        status: WorkspaceStatus::of(build.transition, build.job.status),
+        daily_cost: build.resources.iter().map(|resource| resource.daily_cost).sum(),
+    }
+}
+
+/// A build's resources, with their agents.
+pub(crate) fn resources(build: &Build, sight: &Sight<'_>) -> Vec<wire::resource::Resource> {
+    build.resources.iter().map(|one| resource(build, one, sight)).collect()
+}
+
+fn resource(build: &Build, resource: &berth_store::Resource, sight: &Sight<'_>) -> wire::resource::Resource {
+    let agents: Vec<_> = resource.agents.iter().map(|one| agent(build, resource, one, sight)).collect();
+    wire::resource::Resource {
+        id: resource.id,
+        created_at: resource.created_at,
+        job_id: build.id.0,
+        workspace_transition: build.transition,
+        kind: resource.kind.clone(),
+        name: resource.name.clone(),
+        hide: resource.hide,
+        icon: resource.icon.clone(),
+        agents: (!agents.is_empty()).then_some(agents),
+        metadata: resource.metadata.clone(),
+        daily_cost: resource.daily_cost,
+    }
+}
+
+/// A workspace. `active` is its template's active version, when the template is still there.
+pub(crate) fn workspace(workspace: &Workspace, active: Option<VersionId>, sight: &Sight<'_>) -> wire::workspace::Workspace {
+    let latest_build = build(&workspace.latest_build, sight);
+    let version = workspace.latest_build.version;
+    let agents = latest_build.resources.iter().flat_map(|resource| resource.agents.iter().flatten());
+    let failing_agents: Vec<_> = agents.filter(|agent| !agent.health.healthy).map(|agent| agent.id).collect();
+    wire::workspace::Workspace {
+        id: workspace.id.0,
+        created_at: workspace.created_at,
+        updated_at: workspace.updated_at,
+        owner_id: workspace.owner.0,
+        owner_name: workspace.owner_name.to_string(),
+        owner_avatar_url: String::new(),
+        organization_id: OrganizationId::DEFAULT.0,
+        organization_name: ORGANIZATION.to_owned(),
+        template_id: workspace.template.0,
+        template_name: workspace.template_name.clone(),
+        template_display_name: workspace.template_display_name.clone(),
+        template_icon: workspace.template_icon.clone(),
+        template_allow_user_cancel_workspace_jobs: true,
+        template_active_version_id: active.unwrap_or(version).0,
+        template_require_active_version: false,
+        outdated: active.is_some_and(|active| active != version),
+        name: workspace.name.to_string(),
+        autostart_schedule: workspace.autostart_schedule.clone(),
+        ttl_ms: workspace.ttl_ms,
+        last_used_at: workspace.last_used_at,
+        deleting_at: None,
+        dormant_at: None,
+        health: wire::workspace::WorkspaceHealth { healthy: failing_agents.is_empty(), failing_agents },
+        automatic_updates: "never".to_owned(),
+        allow_renames: false,
+        favorite: false,
+        next_start_at: None,
+        latest_build,
+    }
+}

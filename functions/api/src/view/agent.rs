@@ -1,0 +1,162 @@
+//! An agent's view: what the template says of it, its row, and whether the relay sees it now.
+
+use super::Agents;
+use crate::port::Presence;
+use berth_domain::{
+    AgentId, AgentStatus, AppHealth, Lifecycle, Timestamp,
+    limit::{AGENT_CONNECT_SECONDS, AGENT_HELLO_SECONDS},
+};
+use berth_store::{Agent, Build, Resource};
+use berth_wire::{
+    resource::{self, AgentHealth, App, LogSourceInfo},
+    runner,
+};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// What is known of agents at this moment.
+pub(crate) struct Sight<'a> {
+    /// Their rows.
+    pub(crate) agents: &'a Agents,
+    /// Who is at the relay.
+    pub(crate) presence: &'a dyn Presence,
+    /// Now.
+    pub(crate) now: Timestamp,
+}
+
+/// Whether an agent can be reached.
+///
+/// An agent that the relay holds is connected. One that never said hello since its build ended is connecting until its
+/// template's time is over. One that said hello a moment ago is on its way to the relay. Any other was lost.
+pub(crate) fn status(row: Option<&Agent>, definition: &runner::Agent, since: Timestamp, sight: &Sight<'_>) -> AgentStatus {
+    if row.is_some_and(|row| connected(row, sight).is_some()) {
+        return AgentStatus::Connected;
+    }
+    let first = row.and_then(|row| row.first_connected_at);
+    let age = |from: Timestamp| sight.now.duration_since(from);
+    let patience = match definition.connection_timeout_seconds {
+        0 => None, // The template says: never give up.
+        seconds if seconds < 0 => Some(SignedDuration::from_secs(AGENT_CONNECT_SECONDS)),
+        seconds => Some(SignedDuration::from_secs(seconds)),
+    };
+    let waited_enough = patience.is_some_and(|patience| age(since) > patience);
+    match first {
+        Some(first) if first >= since && age(first) > SignedDuration::from_secs(AGENT_HELLO_SECONDS) => AgentStatus::Disconnected,
+        Some(first) if first >= since => AgentStatus::Connecting,
+        Some(_) if waited_enough => AgentStatus::Disconnected,
+        None if waited_enough => AgentStatus::Timeout,
+        _ => AgentStatus::Connecting,
+    }
+}
+
+/// Since when the relay holds the agent.
+fn connected(row: &Agent, sight: &Sight<'_>) -> Option<Timestamp> {
+    if row.endpoint_id.is_empty() { None } else { sight.presence.connected(row.id, &row.endpoint_id) }
+}
+
+fn health(status: AgentStatus, lifecycle: Lifecycle) -> AgentHealth {
+    let reason = match (status, lifecycle) {
+        (status, Lifecycle::Off) if status != AgentStatus::Connected => "agent is not running",
+        (AgentStatus::Timeout, _) => "agent is taking too long to connect",
+        (AgentStatus::Disconnected, _) => "agent has lost connection",
+        (_, Lifecycle::StartError) => "agent startup script exited with an error",
+        (_, Lifecycle::ShuttingDown | Lifecycle::ShutdownTimeout | Lifecycle::ShutdownError) => "agent is shutting down",
+        _ => "",
+    };
+    AgentHealth { healthy: reason.is_empty(), reason: reason.to_owned() }
+}
+
+/// One agent of a build.
+pub(crate) fn agent(build: &Build, on: &Resource, definition: &runner::Agent, sight: &Sight<'_>) -> resource::Agent {
+    let row = sight.agents.get(&AgentId(definition.id)).filter(|row| row.build == build.id);
+    let since = build.job.completed_at.unwrap_or(on.created_at);
+    let status = status(row, definition, since, sight);
+    let lifecycle = row.map_or(Lifecycle::Created, |row| row.lifecycle);
+    let text = |field: fn(&Agent) -> &String| row.map(field).cloned().unwrap_or_default();
+    resource::Agent {
+        id: definition.id,
+        parent_id: None,
+        created_at: row.map_or(on.created_at, |row| row.created_at),
+        updated_at: row.map_or(on.created_at, |row| row.updated_at),
+        first_connected_at: row.and_then(|row| row.first_connected_at),
+        // Since when, not the time of this answer: a watched workspace must not be news at every look.
+        last_connected_at: row.and_then(|row| connected(row, sight)),
+        disconnected_at: None,
+        started_at: row.and_then(|row| row.started_at),
+        ready_at: row.and_then(|row| row.ready_at),
+        status,
+        lifecycle_state: lifecycle,
+        name: definition.name.clone(),
+        resource_id: on.id,
+        instance_id: definition.instance_id.clone(),
+        architecture: definition.arch.clone(),
+        operating_system: definition.os.clone(),
+        environment_variables: BTreeMap::new(),
+        directory: definition.directory.clone(),
+        expanded_directory: text(|row| &row.expanded_directory),
+        version: text(|row| &row.version),
+        api_version: String::new(),
+        apps: definition.apps.iter().map(|app| self::app(build, definition, app)).collect(),
+        connection_timeout_seconds: definition.connection_timeout_seconds,
+        troubleshooting_url: definition.troubleshooting_url.clone(),
+        startup_script_behavior: definition.startup_script_behavior.clone(),
+        login_before_ready: definition.startup_script_behavior != "blocking",
+        display_apps: definition.display_apps.clone(),
+        health: health(status, lifecycle),
+        logs_length: row.map_or(0, |row| row.logs_length),
+        logs_overflowed: row.is_some_and(|row| row.logs_overflowed),
+        log_sources: definition.scripts.iter().map(|script| log_source(definition, script, on.created_at)).collect(),
+        scripts: definition.scripts.iter().map(script).collect(),
+        latency: BTreeMap::new(),
+        subsystems: Vec::new(),
+    }
+}
+
+fn app(build: &Build, agent: &runner::Agent, app: &runner::App) -> App {
+    let host = || format!("{}--{}--{}--{}", app.slug, agent.name, build.workspace_name, build.owner_name);
+    App {
+        id: app.id,
+        url: app.url.clone(),
+        external: app.external,
+        slug: app.slug.clone(),
+        display_name: app.display_name.clone(),
+        command: app.command.clone(),
+        icon: app.icon.clone(),
+        subdomain: app.subdomain,
+        subdomain_name: if app.subdomain { host() } else { String::new() },
+        sharing_level: app.share,
+        healthcheck: app.healthcheck.clone(),
+        health: if app.healthcheck.url.is_empty() { AppHealth::Disabled } else { AppHealth::Initializing },
+        hidden: app.hidden,
+        open_in: app.open_in.clone(),
+        group: app.group.clone(),
+        tooltip: app.tooltip.clone(),
+    }
+}
+
+fn log_source(agent: &runner::Agent, script: &runner::Script, created_at: Timestamp) -> LogSourceInfo {
+    LogSourceInfo {
+        id: script.id,
+        workspace_agent_id: agent.id,
+        created_at,
+        display_name: script.display_name.clone(),
+        icon: script.icon.clone(),
+    }
+}
+
+/// A script without its text, which may hold what only the agent should read.
+fn script(script: &runner::Script) -> Value {
+    json!({
+        "id": script.id,
+        "log_source_id": script.id,
+        "log_path": script.log_path,
+        "display_name": script.display_name,
+        "cron": script.cron,
+        "start_blocks_login": script.start_blocks_login,
+        "run_on_start": script.run_on_start,
+        "run_on_stop": script.run_on_stop,
+        "timeout": script.timeout_seconds.saturating_mul(1_000_000_000),
+        "script": "",
+    })
+}
