@@ -37,7 +37,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE", hide = true)]
     pub ready_file: Option<PathBuf>,
     /// Say more, for example `debug` or `berth_api=debug`
-    #[arg(long, value_name = "FILTER", env = "BERTH_LOG", default_value = "info")]
+    #[arg(long, value_name = "FILTER", env = "BERTH_LOG", default_value = "info,iroh=error,iroh_relay=error,noq=error")]
     pub log: String,
 }
 

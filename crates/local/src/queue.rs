@@ -120,6 +120,11 @@ impl Worker {
 }
 
 impl Launch for Tasks {
+    /// A process claims at once; on a busy machine it may take some seconds.
+    fn claims_within(&self) -> jiff::SignedDuration {
+        jiff::SignedDuration::from_secs(30)
+    }
+
     async fn launch(&self, request: LaunchRequest) -> Result<(), LaunchError> {
         self.start(request.job, request.task, &request.token).map_err(|error| LaunchError::Later(format!("cannot start a runner: {error}")))
     }

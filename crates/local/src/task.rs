@@ -50,7 +50,6 @@ struct Record {
 #[derive(Clone)]
 pub(crate) struct Tasks {
     config: Arc<Config>,
-    access_url: Arc<str>,
     local_url: Arc<str>,
     ended: mpsc::UnboundedSender<Ended>,
     watchers: TaskTracker,
@@ -60,9 +59,9 @@ pub(crate) struct Tasks {
 
 impl Tasks {
     /// Adopts the tasks of an earlier server; `ended` hears of every end.
-    pub(crate) fn new(config: Arc<Config>, urls: (Arc<str>, Arc<str>), ended: mpsc::UnboundedSender<Ended>) -> io::Result<Self> {
+    pub(crate) fn new(config: Arc<Config>, local_url: Arc<str>, ended: mpsc::UnboundedSender<Ended>) -> io::Result<Self> {
         fs::create_dir_all(config.data.join("tasks"))?;
-        let tasks = Self { config, access_url: urls.0, local_url: urls.1, ended, watchers: TaskTracker::new(), running: Arc::default(), counted: watch::Sender::new(0) };
+        let tasks = Self { config, local_url, ended, watchers: TaskTracker::new(), running: Arc::default(), counted: watch::Sender::new(0) };
         tasks.adopt()?;
         Ok(tasks)
     }
@@ -114,8 +113,7 @@ impl Tasks {
         let mut set = |name: &str, value: String| environment.push((name.to_owned(), value));
         let path = |path: PathBuf| path.to_string_lossy().into_owned();
         set("BERTH_API_URL", self.local_url.to_string());
-        set("BERTH_ACCESS_URL", self.access_url.to_string());
-        set("BERTH_JOB_ID", job.to_string());
+        set("BERTH_JOB_ID", job.uuid().to_string());
         set("BERTH_JOB_TOKEN", token.expose().clone());
         set("BERTH_TASK_ID", task.to_string());
         set("BERTH_DATA_DIR", path(config.data.clone()));
