@@ -5,14 +5,10 @@ use berth_wire::{
     domain::Timestamp,
     ticket::{RelayClaims, RelayRole, VerifyingKey},
 };
-use http::HeaderMap;
 use iroh::EndpointId;
 use iroh_relay::{
     KeyCache,
-    server::{
-        Access, AccessControl, ClientRequest, ConnectionId, Metrics,
-        http_server::{Handlers, RelayService},
-    },
+    server::{Access, AccessControl, ClientRequest, ConnectionId, DynAccessControl, Metrics, clients::Clients},
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -20,50 +16,63 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// The header by which a connection is recognised at the gate: the relay service hands on headers, nothing else.
-const MARK: &str = "x-berth-connection";
 /// How often [`Relay::revoke`] looks whether a connection that was being admitted has shown up.
 const REVOKE_AGAIN: Duration = Duration::from_millis(20);
 /// How long it looks; longer than an admission takes.
 const REVOKE_FOR: Duration = Duration::from_secs(5);
 
-/// What a relay needs to know.
+/// What a relay needs to know. The two limits on numbers are apart, so that browsers cannot keep endpoints out, nor endpoints browsers.
 #[derive(Debug, Clone)]
 pub struct RelayConfig {
     /// The key that signed the tokens.
     pub verifying: VerifyingKey,
     /// The most endpoints at a time; 20 kB of memory each.
     pub endpoints_max: usize,
+    /// The most other connections at a time: HTTP, websockets, and endpoints that have yet to prove themselves. Further ones wait.
+    pub connections_max: u32,
+    /// A request's head must be whole within this time, which is also how long an idle connection is kept.
+    pub head_within: Duration,
+    /// An endpoint must have proven itself within this time of its upgrade.
+    pub admission_within: Duration,
+    /// How long requests may go on once we drain.
+    pub drain_within: Duration,
 }
 
 impl RelayConfig {
-    /// The usual limits: 10 000 endpoints, which fit the smallest Fargate task.
+    /// The usual limits: 10 000 endpoints and 10 000 other connections, which fit the smallest Fargate task; 10 seconds for everything.
     #[must_use]
     pub const fn new(verifying: VerifyingKey) -> Self {
-        Self { verifying, endpoints_max: 10_000 }
+        Self {
+            verifying,
+            endpoints_max: 10_000,
+            connections_max: 10_000,
+            head_within: Duration::from_secs(10),
+            admission_within: Duration::from_secs(10),
+            drain_within: Duration::from_secs(10),
+        }
     }
 }
 
 /// The relay. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Relay {
-    service: RelayService,
     gate: Arc<Gate>,
+    access: Arc<dyn DynAccessControl>,
+    clients: Clients,
+    keys: KeyCache,
+    metrics: Arc<Metrics>,
 }
 
 impl Relay {
     /// A relay that serves nobody yet; see [`crate::serve`].
     #[must_use]
     pub fn new(config: RelayConfig) -> Self {
+        let keys = KeyCache::new(config.endpoints_max);
         let gate = Arc::new(Gate { config, presence: Presence::default(), state: Mutex::default() });
-        let keys = KeyCache::new(gate.config.endpoints_max);
-        let access = Arc::clone(&gate);
-        let metrics = Arc::new(Metrics::default());
-        let service = RelayService::new(Handlers::default(), HeaderMap::new(), None, keys, Arc::new(Door(access)), metrics);
-        Self { service, gate }
+        let access: Arc<dyn DynAccessControl> = Arc::new(Door(Arc::clone(&gate)));
+        Self { gate, access, clients: Clients::default(), keys, metrics: Arc::default() }
     }
 
     /// Which agents are connected.
@@ -91,7 +100,7 @@ impl Relay {
                     return;
                 }
                 for (endpoint, connection) in left {
-                    self.service.clients().disconnect(endpoint, Some(connection));
+                    self.clients.disconnect(endpoint, Some(connection));
                 }
                 tokio::time::sleep(REVOKE_AGAIN).await;
             }
@@ -108,48 +117,27 @@ impl Relay {
 
     /// Disconnects everyone.
     pub async fn shutdown(&self) {
-        self.service.shutdown().await;
+        self.clients.shutdown().await;
     }
 
-    pub(crate) const fn service(&self) -> &RelayService {
-        &self.service
+    pub(crate) fn config(&self) -> &RelayConfig {
+        &self.gate.config
     }
 
-    /// Announces a connection about which [`Gate::decide`] will be asked, if its endpoint proves itself.
-    pub(crate) fn expect(&self) -> Expected {
-        let decided = CancellationToken::new();
-        let mut state = lock(&self.gate.state);
-        state.last_expected += 1;
-        let number = state.last_expected;
-        state.expected.insert(number, decided.clone());
-        drop(state);
-        Expected { gate: Arc::clone(&self.gate), number, decided }
-    }
-}
-
-/// A connection whose endpoint has yet to prove itself.
-#[derive(Debug)]
-pub(crate) struct Expected {
-    gate: Arc<Gate>,
-    number: u64,
-    decided: CancellationToken,
-}
-
-impl Expected {
-    /// Marks the request, so that the gate recognises the connection. A mark that the peer sent is overwritten.
-    pub(crate) fn mark(&self, headers: &mut HeaderMap) {
-        headers.insert(MARK, self.number.into());
+    pub(crate) const fn access(&self) -> &Arc<dyn DynAccessControl> {
+        &self.access
     }
 
-    /// Waits until the endpoint was let in or refused.
-    pub(crate) async fn decided(&self) {
-        self.decided.cancelled().await;
+    pub(crate) const fn clients(&self) -> &Clients {
+        &self.clients
     }
-}
 
-impl Drop for Expected {
-    fn drop(&mut self) {
-        lock(&self.gate.state).expected.remove(&self.number);
+    pub(crate) const fn keys(&self) -> &KeyCache {
+        &self.keys
+    }
+
+    pub(crate) const fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 }
 
@@ -165,8 +153,6 @@ struct Gate {
 struct State {
     revoked: HashSet<String>,
     admitted: HashMap<ConnectionId, (EndpointId, RelayClaims)>,
-    expected: HashMap<u64, CancellationToken>,
-    last_expected: u64,
 }
 
 /// Why an endpoint is not let in. The text goes to the endpoint.
@@ -223,14 +209,6 @@ impl Gate {
             self.presence.leave(&claims.eid, &claims.sub, Timestamp::now());
         }
     }
-
-    /// Tells the one who waits at [`Expected::decided`].
-    fn tell(&self, headers: &HeaderMap) {
-        let number = headers.get(MARK).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
-        if let Some(decided) = number.and_then(|number: u64| lock(&self.state).expected.remove(&number)) {
-            decided.cancel();
-        }
-    }
 }
 
 /// The gate as iroh's relay sees it.
@@ -239,9 +217,7 @@ struct Door(Arc<Gate>);
 
 impl AccessControl for Door {
     async fn on_connect(&self, request: &ClientRequest) -> Access {
-        let decision = self.0.decide(request);
-        self.0.tell(request.headers());
-        match decision {
+        match self.0.decide(request) {
             Ok(()) => Access::Allow,
             Err(refused) => {
                 tracing::info!(endpoint.id = %request.endpoint_id(), reason = %refused, "endpoint refused at the relay");

@@ -6,8 +6,10 @@
 mod admission;
 mod presence;
 mod serve;
+mod socket;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 pub use admission::{Relay, RelayConfig};
 pub use presence::{Change, Presence};

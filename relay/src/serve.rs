@@ -1,79 +1,101 @@
 //! One port for the relay and our HTTP.
 //!
-//! Our own accept loop: `axum::serve` wraps the socket in a type that the relay's upgrade does not know, and has no limits.
+//! Our own accept loop: `axum::serve` has no limits and forgets a connection once it is upgraded.
 
-use crate::{Relay, admission::Expected};
+use crate::{
+    Relay, RelayConfig,
+    socket::{Socket, Sockets},
+    upgrade::Upgrade,
+};
 use axum::{Router, body::Body, extract::ConnectInfo};
 use http::{Method, Request, Response, StatusCode};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use iroh_relay::server::{http_server::RelayServiceWithNotify, streams::MaybeTlsStream};
 use std::{
     convert::Infallible,
+    io,
     net::SocketAddr,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-/// A request's head must be whole within this time, which is also how long an idle connection is kept.
-const HEADER_WITHIN: Duration = Duration::from_secs(10);
 /// The largest head of a request.
-const HEADER_BYTES_MAX: usize = 32 * 1024;
-/// An endpoint must have proven itself within this time of its upgrade.
-const ADMISSION_WITHIN: Duration = Duration::from_secs(10);
-/// HTTP connections at a time, and relay connections that are being admitted. Admitted ones have a limit of their own.
-const CONNECTIONS_MAX: usize = 4096;
-/// How long requests may go on once we drain.
-const GRACE: Duration = Duration::from_secs(10);
+const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// The most headers of a request.
+const HEADERS_MAX: usize = 100;
+/// How long a websocket has to say goodbye once the requests are done, and again after it was hung up on.
+const GOODBYE: Duration = Duration::from_millis(500);
 /// Pause after an accept that failed for want of file descriptors, so that the loop does not spin.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
-/// Serves `router` and `relay` on `listener` until `drain` is cancelled; then takes no more connections, lets running requests end within 10
-/// seconds, and disconnects the endpoints. `/relay`, `/ping` and `/generate_204` are the relay's, everything else is the router's, websockets
-/// included. Handlers find the peer's address as [`ConnectInfo<SocketAddr>`].
+/// Serves `router` and `relay` on `listener` until `drain` is cancelled; then takes no more connections, lets running requests end (see
+/// [`RelayConfig::drain_within`]), disconnects the endpoints, hangs up on the websockets that have not ended within half a second, and
+/// returns. `/relay`, `/ping` and `/generate_204` are the relay's, everything else is the router's, websockets included. Handlers find the
+/// peer's address as [`ConnectInfo<SocketAddr>`].
 pub async fn serve(listener: TcpListener, router: Router, relay: Relay, drain: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let sockets = Sockets::new(relay.config().connections_max);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             () = drain.cancelled() => break,
             Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = accept(&listener, &sockets) => accepted,
         };
-        let Some((stream, peer, slot)) = accepted else { continue };
-        let connection = Connection { router: router.clone(), relay: relay.clone(), peer, relayed: OnceLock::new() };
-        connections.spawn(connection.serve(stream, drain.clone(), slot));
+        match accepted {
+            Ok((socket, peer)) => {
+                let connection = Connection { router: router.clone(), relay: relay.clone(), peer, upgrade: Mutex::default() };
+                connections.spawn(connection.serve(socket, drain.clone()));
+            }
+            // The peer's doing, and no reason to wait.
+            Err(error) if is_aborted(&error) => tracing::debug!(%error, "a connection ended before it was accepted"),
+            Err(error) => {
+                tracing::warn!(%error, connections = sockets.count(), "cannot accept a connection");
+                let _drained = tokio::time::timeout(ACCEPT_AGAIN, drain.cancelled()).await;
+            }
+        }
     }
     drop(listener);
+    close(connections, &sockets, &relay).await;
+}
+
+/// Ends everything: requests, then endpoints, then websockets.
+async fn close(mut connections: JoinSet<()>, sockets: &Sockets, relay: &Relay) {
     let finished = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(GRACE, finished).await.is_err() {
+    if tokio::time::timeout(relay.config().drain_within, finished).await.is_err() {
         tracing::warn!(connections = connections.len(), "requests cut off after the grace period");
         connections.shutdown().await;
     }
     relay.shutdown().await;
+    if tokio::time::timeout(GOODBYE, sockets.none()).await.is_err() {
+        tracing::info!(connections = sockets.count(), "hanging up on websockets");
+        sockets.hang_up();
+        // A handler that looks at neither its socket nor the drain ends with the process.
+        let _ended = tokio::time::timeout(GOODBYE, sockets.none()).await;
+    }
 }
 
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+async fn accept(listener: &TcpListener, sockets: &Sockets) -> io::Result<(Socket, SocketAddr)> {
     // The slot first: when there is none, connections wait in the kernel's queue.
-    let slot = Arc::clone(slots).acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, peer)) => {
-            tune(&stream, peer);
-            Some((stream, peer, slot))
-        }
-        Err(error) => {
-            tracing::warn!(%error, "cannot accept a connection");
-            tokio::time::sleep(ACCEPT_AGAIN).await;
-            None
-        }
-    }
+    let slot = sockets.slot().await.ok_or(io::ErrorKind::BrokenPipe)?;
+    let (stream, peer) = listener.accept().await?;
+    tune(&stream, peer);
+    Ok((sockets.open(stream, slot)?, peer))
+}
+
+fn is_aborted(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
 }
 
 /// No Nagle; and BBR where the kernel has it, which carries 30 times as much as cubic over a lossy long link. Both are best effort.
@@ -92,26 +114,28 @@ struct Connection {
     router: Router,
     relay: Relay,
     peer: SocketAddr,
-    /// Set once the connection was handed to the relay.
-    relayed: OnceLock<Expected>,
+    /// Set once an endpoint's request was answered.
+    upgrade: Mutex<Option<Upgrade>>,
 }
 
 impl Connection {
-    async fn serve(self, stream: TcpStream, drain: CancellationToken, slot: OwnedSemaphorePermit) {
-        // A second handle on the socket, to hang up on an endpoint that upgrades and then does not prove itself.
-        let handle = rustix::io::dup(&stream).ok();
+    async fn serve(self, socket: Socket, drain: CancellationToken) {
         let this = Arc::new(self);
-        let answering = Arc::clone(&this);
+        this.answer_all(socket, &drain).await;
+        let upgrade = crate::presence::lock(&this.upgrade).take();
+        if let Some(upgrade) = upgrade {
+            this.admit(upgrade, &drain).await;
+        }
+    }
+
+    /// Answers requests until the peer hangs up, is told to, or upgrades.
+    async fn answer_all(self: &Arc<Self>, socket: Socket, drain: &CancellationToken) {
+        let this = Arc::clone(self);
         let service = service_fn(move |request| {
-            let this = Arc::clone(&answering);
+            let this = Arc::clone(&this);
             async move { Ok::<_, Infallible>(this.answer(request).await) }
         });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_WITHIN)
-            .max_header_size(HEADER_BYTES_MAX)
-            .serve_connection(TokioIo::new(MaybeTlsStream::Plain(stream)), service)
-            .with_upgrades();
+        let connection = http(self.relay.config()).serve_connection(TokioIo::new(socket), service).with_upgrades();
         let mut connection = std::pin::pin!(connection);
         let result = tokio::select! {
             result = connection.as_mut() => result,
@@ -122,19 +146,27 @@ impl Connection {
         };
         if let Err(error) = result {
             // A peer that hangs up, is slow, or speaks something else: its own business.
-            tracing::debug!(%error, "connection ended");
+            tracing::debug!(%error, peer = %self.peer, "connection ended");
         }
-        if let (Some(expected), Some(handle)) = (this.relayed.get(), handle)
-            && tokio::time::timeout(ADMISSION_WITHIN, expected.decided()).await.is_err()
-        {
-            rustix::net::shutdown(&handle, rustix::net::Shutdown::Both).ok();
+    }
+
+    async fn admit(&self, upgrade: Upgrade, drain: &CancellationToken) {
+        let admitted = tokio::time::timeout(self.relay.config().admission_within, upgrade.admit(&self.relay));
+        match drain.run_until_cancelled(admitted).await {
+            None | Some(Ok(Ok(()))) => {}
+            // Why a token was refused is logged at the gate.
+            Some(Ok(Err(error))) => tracing::debug!(%error, peer = %self.peer, "endpoint not admitted"),
+            Some(Err(_)) => tracing::info!(peer = %self.peer, "an endpoint that did not prove itself in time was hung up on"),
         }
-        drop(slot);
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         match (request.method(), request.uri().path()) {
-            (&Method::GET, "/relay") => self.upgrade(request).await,
+            (&Method::GET, "/relay") => {
+                let (response, upgrade) = Upgrade::answer(request);
+                *crate::presence::lock(&self.upgrade) = upgrade;
+                response
+            }
             (&Method::GET, "/ping") => plain(StatusCode::OK),
             (&Method::GET, "/generate_204") => no_content(&request),
             _ => {
@@ -147,24 +179,16 @@ impl Connection {
             }
         }
     }
+}
 
-    /// Hands the connection to the relay, which must admit or refuse the endpoint in time.
-    async fn upgrade(&self, mut request: Request<Incoming>) -> Response<Body> {
-        let expected = self.relay.expect();
-        expected.mark(request.headers_mut());
-        let service = RelayServiceWithNotify::new(self.relay.service().clone(), Arc::default());
-        let response = match hyper::service::Service::call(&service, request).await {
-            Ok(response) => response.map(Body::new),
-            Err(error) => {
-                tracing::warn!(%error, "the relay cannot answer");
-                return plain(StatusCode::INTERNAL_SERVER_ERROR);
-            }
-        };
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            self.relayed.set(expected).ok();
-        }
-        response
-    }
+fn http(config: &RelayConfig) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.head_within)
+        .max_header_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX);
+    builder
 }
 
 fn plain(status: StatusCode) -> Response<Body> {

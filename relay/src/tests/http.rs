@@ -38,8 +38,7 @@ async fn routes_and_websockets_share_the_port_with_the_relay() {
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("127.0.0.1"), "{answer}");
     let answer = ask(&world, "GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    let answer =
-        ask(&world, "GET /generate_204 HTTP/1.1\r\nHost: x\r\nX-Iroh-Challenge: a-1\r\nConnection: close\r\n\r\n").await;
+    let answer = ask(&world, "GET /generate_204 HTTP/1.1\r\nHost: x\r\nX-Iroh-Challenge: a-1\r\nConnection: close\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 204") && answer.contains("response a-1"), "{answer}");
     let answer = ask(&world, "GET /relay HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");

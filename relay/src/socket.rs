@@ -1,0 +1,131 @@
+//! The TCP connections of the port: each takes a slot for as long as it is open, whoever holds it by then, and all can be hung up on.
+//!
+//! An upgraded connection belongs to the handler that asked for it. Only the socket itself can tell when that handler let go, hence the
+//! slot travels with it.
+
+use crate::presence::lock;
+use std::{
+    collections::HashMap,
+    io::{self, IoSlice},
+    os::fd::OwnedFd,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+
+/// All open connections.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    most: u32,
+    slots: Arc<Semaphore>,
+    open: Arc<Mutex<Open>>,
+}
+
+/// A second handle on each socket, to hang up on it while someone else reads and writes.
+#[derive(Debug, Default)]
+struct Open {
+    last: u64,
+    handles: HashMap<u64, OwnedFd>,
+}
+
+impl Sockets {
+    /// Room for `most` connections.
+    pub(crate) fn new(most: u32) -> Self {
+        Self { most, slots: Arc::new(Semaphore::new(most as usize)), open: Arc::default() }
+    }
+
+    /// Waits for a slot.
+    pub(crate) async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.slots).acquire_owned().await.ok()
+    }
+
+    /// Puts a connection into a slot.
+    pub(crate) fn open(&self, stream: TcpStream, slot: OwnedSemaphorePermit) -> io::Result<Socket> {
+        let handle = rustix::io::dup(&stream)?;
+        let mut open = lock(&self.open);
+        open.last += 1;
+        let number = open.last;
+        open.handles.insert(number, handle);
+        drop(open);
+        Ok(Socket { stream, place: Some(Place { number, open: Arc::clone(&self.open), _slot: slot }) })
+    }
+
+    /// How many connections are open, those of admitted endpoints excepted.
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.open).handles.len()
+    }
+
+    /// Waits until none is open.
+    pub(crate) async fn none(&self) {
+        drop(self.slots.acquire_many(self.most).await);
+    }
+
+    /// Hangs up on all. Whoever reads one finds its end, whoever writes to one fails.
+    pub(crate) fn hang_up(&self) {
+        for handle in lock(&self.open).handles.values() {
+            // Fails when the peer hung up first.
+            rustix::net::shutdown(handle, rustix::net::Shutdown::Both).ok();
+        }
+    }
+}
+
+/// One open connection.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    stream: TcpStream,
+    place: Option<Place>,
+}
+
+impl Socket {
+    /// Frees the slot, for a connection that another limit counts from now on and another hand closes.
+    pub(crate) fn leave_slot(&mut self) {
+        self.place = None;
+    }
+}
+
+/// A slot in use.
+#[derive(Debug)]
+struct Place {
+    number: u64,
+    open: Arc<Mutex<Open>>,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.open).handles.remove(&self.number);
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
