@@ -1,0 +1,231 @@
+//! A control plane and a relay on one port, and an agent for them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::{patch, post};
+use axum::{Json, Router};
+use berth_net::{Identity, Tailnet, TailnetConfig};
+use berth_relay::{RelayConfig, serve};
+use berth_wire::ErrorBody;
+use berth_wire::agent::{Hello, LifecycleReport, Logs, Manifest, Relay, Ticket};
+use berth_wire::domain::{Lifecycle, LogLevel, Secret, Timestamp};
+use berth_wire::runner::Script;
+use berth_wire::ticket::{RelayRole, SigningKey};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+const TOKEN: &str = "the-agents-token";
+
+/// What the control plane was told.
+#[derive(Default)]
+pub(crate) struct Heard {
+    pub(crate) hellos: Vec<Hello>,
+    states: Vec<Lifecycle>,
+    logs: Vec<Logs>,
+    refusals: Vec<(StatusCode, &'static str)>,
+}
+
+pub(crate) struct Plane {
+    pub(crate) home: TempDir,
+    pub(crate) address: SocketAddr,
+    pub(crate) heard: Arc<Mutex<Heard>>,
+    pub(crate) key: SigningKey,
+    scripts: Vec<Script>,
+    serving: Option<(CancellationToken, AbortOnDropHandle<()>)>,
+}
+
+#[derive(Clone)]
+struct Shared {
+    heard: Arc<Mutex<Heard>>,
+    scripts: Arc<Vec<Script>>,
+    key: SigningKey,
+    address: SocketAddr,
+}
+
+type Refused = (StatusCode, Json<ErrorBody>);
+
+async fn say_hello(State(shared): State<Shared>, headers: HeaderMap, Json(hello): Json<Hello>) -> Result<Json<Manifest>, Refused> {
+    assert_eq!(headers["coder-session-token"], TOKEN);
+    let relay = relay_for(&shared.key, shared.address, (&hello.endpoint_id, RelayRole::Agent));
+    let mut heard = shared.heard.lock().unwrap();
+    heard.hellos.push(hello);
+    match heard.refusals.pop() {
+        Some((status, message)) => Err((status, Json(ErrorBody { message: message.to_owned(), ..ErrorBody::default() }))),
+        None => Ok(Json(manifest(&shared, relay))),
+    }
+}
+
+fn relay_for(key: &SigningKey, address: SocketAddr, (endpoint, role): (&str, RelayRole)) -> Relay {
+    let ends = Timestamp::now() + std::time::Duration::from_secs(3600);
+    Relay { url: format!("http://{address}"), token: key.relay(endpoint, role, Uuid::from_u128(1), ends).unwrap() }
+}
+
+fn manifest(shared: &Shared, relay: Relay) -> Manifest {
+    let verifying = shared.key.verifying();
+    Manifest {
+        agent_id: Uuid::from_u128(1),
+        agent_name: "main".to_owned(),
+        workspace_id: Uuid::from_u128(2),
+        workspace_name: "dev".to_owned(),
+        owner_name: "ada".to_owned(),
+        access_url: String::new(),
+        env: BTreeMap::from([("FROM_TEMPLATE".to_owned(), "yes".to_owned())]),
+        directory: String::new(),
+        motd_file: String::new(),
+        scripts: shared.scripts.to_vec(),
+        metadata: Vec::new(),
+        relay,
+        ticket_key: verifying.public,
+        ticket_key_id: verifying.id,
+        ssh_host_key_seed: Secret::new("07".repeat(32)),
+        disable_direct_connections: true,
+    }
+}
+
+impl Plane {
+    pub(crate) async fn start(scripts: Vec<Script>, refusals: &[(StatusCode, &'static str)]) -> Plane {
+        let heard = Heard { refusals: refusals.iter().rev().copied().collect(), ..Heard::default() };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut plane = Plane {
+            home: tempfile::tempdir().unwrap(),
+            address: listener.local_addr().unwrap(),
+            heard: Arc::new(Mutex::new(heard)),
+            key: SigningKey::new([7; 32]),
+            scripts,
+            serving: None,
+        };
+        plane.serve_on(listener);
+        plane
+    }
+
+    fn serve_on(&mut self, listener: TcpListener) {
+        let (heard, scripts) = (Arc::clone(&self.heard), Arc::new(self.scripts.clone()));
+        let router = router(Shared { heard, scripts, key: self.key.clone(), address: self.address });
+        let relay = berth_relay::Relay::new(RelayConfig::new(self.key.verifying()));
+        let drain = CancellationToken::new();
+        let task = tokio::task::spawn(serve(listener, router, relay, drain.clone()));
+        self.serving = Some((drain, AbortOnDropHandle::new(task)));
+    }
+
+    /// Ends the control plane and the relay, and brings both back on the same port, knowing nothing of before.
+    pub(crate) async fn restart(&mut self) {
+        if let Some((drain, serving)) = self.serving.take() {
+            drain.cancel();
+            serving.await.unwrap();
+        }
+        let listener = loop {
+            match TcpListener::bind(self.address).await {
+                Ok(listener) => break listener,
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        };
+        self.serve_on(listener);
+    }
+
+    /// A client on the tailnet and its introduction to the agent.
+    pub(crate) async fn client(&self) -> (Tailnet, Ticket) {
+        let identity = Identity::generate();
+        let relay = relay_for(&self.key, self.address, (&identity.endpoint_id(), RelayRole::Client));
+        let agent_endpoint_id = self.heard.lock().unwrap().hellos.last().unwrap().endpoint_id.clone();
+        let ends = Timestamp::now() + Duration::from_secs(60);
+        let ticket = self.key.agent(&identity.endpoint_id(), &agent_endpoint_id, (Uuid::nil(), "ada"), ends).unwrap();
+        let ticket = Ticket {
+            agent_endpoint_id,
+            relay: relay.clone(),
+            ticket,
+            ssh_host_key: String::new(),
+            disable_direct_connections: true,
+        };
+        (Tailnet::bind(TailnetConfig { identity, relay, direct: false, accept: false }).await.unwrap(), ticket)
+    }
+
+    pub(crate) fn agent(&self) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_berth-agent"));
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.home.path())
+            .env("TMPDIR", self.home.path());
+        command.env("CODER_AGENT_URL", format!("http://{}", self.address)).env("CODER_AGENT_TOKEN", TOKEN);
+        command.current_dir(self.home.path()).stdin(Stdio::null()).kill_on_drop(true);
+        command.spawn().unwrap()
+    }
+
+    /// Waits until the last state told is `state`.
+    pub(crate) async fn until(&self, state: Lifecycle) {
+        eventually(&format!("{state}"), || self.heard.lock().unwrap().states.last() == Some(&state)).await;
+    }
+
+    pub(crate) fn states(&self) -> Vec<Lifecycle> {
+        self.heard.lock().unwrap().states.clone()
+    }
+
+    /// The lines of one script.
+    pub(crate) fn lines(&self, script: &Script) -> Vec<(LogLevel, String)> {
+        let heard = self.heard.lock().unwrap();
+        let logs = heard.logs.iter().filter(|logs| logs.log_source_id == script.id);
+        logs.flat_map(|logs| logs.logs.iter().map(|line| (line.level, line.output.clone()))).collect()
+    }
+}
+
+fn router(shared: Shared) -> Router {
+    let me = "/api/v2/workspaceagents/me";
+    Router::new()
+        .route(&format!("{me}/manifest"), post(say_hello))
+        .route(
+            &format!("{me}/lifecycle"),
+            patch(async |State(shared): State<Shared>, Json(report): Json<LifecycleReport>| {
+                shared.heard.lock().unwrap().states.push(report.state);
+                StatusCode::NO_CONTENT
+            }),
+        )
+        .route(
+            &format!("{me}/logs"),
+            patch(async |State(shared): State<Shared>, Json(logs): Json<Logs>| {
+                shared.heard.lock().unwrap().logs.push(logs);
+                StatusCode::NO_CONTENT
+            }),
+        )
+        .with_state(shared)
+}
+
+pub(crate) fn script(number: u128, text: &str) -> Script {
+    Script {
+        id: Uuid::from_u128(number),
+        display_name: format!("script {number}"),
+        icon: String::new(),
+        script: text.to_owned(),
+        log_path: String::new(),
+        cron: String::new(),
+        start_blocks_login: false,
+        run_on_start: true,
+        run_on_stop: false,
+        timeout_seconds: 0,
+    }
+}
+
+pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub(crate) async fn terminate(mut agent: Child) -> Option<i32> {
+    kill(Pid::from_raw(i32::try_from(agent.id().unwrap()).unwrap()), Signal::SIGTERM).unwrap();
+    tokio::time::timeout(PATIENCE, agent.wait()).await.expect("the agent ended").unwrap().code()
+}

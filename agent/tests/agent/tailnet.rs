@@ -1,0 +1,130 @@
+//! Clients that reach the agent through the relay.
+
+use std::fs;
+use std::process::{Output, Stdio};
+
+use berth_net::{Peer, splice};
+use berth_wire::domain::Lifecycle;
+use berth_wire::tunnel::Target;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::process::Command;
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::plane::{PATIENCE, Plane, eventually, terminate};
+
+/// A loopback port whose connections go to `target` at the other end.
+async fn door(peer: &Peer, target: Target) -> (u16, AbortOnDropHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let peer = peer.clone();
+    let serve = async move {
+        let mut streams = JoinSet::new();
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            socket.set_nodelay(true).unwrap();
+            let tunnel = peer.open(target.clone()).await.unwrap();
+            streams.spawn(async move { splice(tunnel, &mut socket).await });
+        }
+    };
+    (port, AbortOnDropHandle::new(tokio::task::spawn(serve)))
+}
+
+async fn ssh(port: u16, line: &str) -> Output {
+    let mut command = Command::new("ssh");
+    command.args([
+        "-F/dev/null",
+        "-oStrictHostKeyChecking=no",
+        "-oUserKnownHostsFile=/dev/null",
+        "-oLogLevel=ERROR",
+        "-oIdentityFile=none",
+    ]);
+    command.args(["-p", &port.to_string(), "me@127.0.0.1", line]).stdin(Stdio::null()).kill_on_drop(true);
+    tokio::time::timeout(PATIENCE, command.output()).await.expect("ssh ended").unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ssh_and_ports_work_through_the_relay() {
+    let plane = Plane::start(vec![], &[]).await;
+    let agent = plane.agent();
+    plane.until(Lifecycle::Ready).await;
+    let (tailnet, ticket) = plane.client().await;
+    let peer = tailnet.connect(&ticket).await.unwrap();
+    peer.admitted().await.unwrap();
+    let (port, _door) = door(&peer, Target::Ssh).await;
+    let output = ssh(port, "echo $CODER_WORKSPACE_NAME; exit 5").await;
+    assert_eq!((output.stdout.as_slice(), output.status.code()), (b"dev\n".as_slice(), Some(5)), "{output:?}");
+    let output = ssh(port, "head -c 20000000 /dev/zero").await;
+    assert_eq!(output.stdout.len(), 20_000_000);
+
+    let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut stream = peer.open(Target::Tcp { port: service.local_addr().unwrap().port() }).await.unwrap();
+    stream.write_all(b"ping").await.unwrap();
+    let (mut socket, _) = service.accept().await.unwrap();
+    let mut found = [0; 4];
+    socket.read_exact(&mut found).await.unwrap();
+    assert_eq!(&found, b"ping");
+    drop(service);
+    let mut nothing = peer.open(Target::Tcp { port: 1 }).await.unwrap();
+    assert_eq!(nothing.read_u8().await.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+
+    // A session that runs when the agent is told to end hears how its command ended.
+    let running = tokio::task::spawn(async move { ssh(port, "echo > running; exec sleep 1000").await });
+    eventually("the command runs", || plane.home.path().join("running").exists()).await;
+    assert_eq!(terminate(agent).await, Some(0));
+    let output = running.await.unwrap();
+    assert_eq!(output.status.code(), Some(255), "{output:?}");
+    tailnet.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_agent_comes_back_after_the_server_and_the_relay_restarted() {
+    let mut plane = Plane::start(vec![], &[]).await;
+    let agent = plane.agent();
+    plane.until(Lifecycle::Ready).await;
+    let (tailnet, ticket) = plane.client().await;
+    tailnet.connect(&ticket).await.unwrap().admitted().await.unwrap();
+    let before = plane.heard.lock().unwrap().hellos.len();
+    tailnet.close().await;
+    plane.restart().await;
+    eventually("the agent said hello again", || plane.heard.lock().unwrap().hellos.len() > before).await;
+    let (tailnet, ticket) = plane.client().await;
+    let peer = tailnet.connect(&ticket).await.unwrap();
+    peer.admitted().await.unwrap();
+    let (port, _door) = door(&peer, Target::Ssh).await;
+    assert_eq!(ssh(port, "echo back").await.stdout, b"back\n");
+    assert_eq!(plane.states(), [Lifecycle::Ready], "the scripts of the start did not run again");
+    tailnet.close().await;
+    assert_eq!(terminate(agent).await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_agent_is_small_and_silent() {
+    let plane = Plane::start(vec![], &[]).await;
+    let agent = plane.agent();
+    plane.until(Lifecycle::Ready).await;
+    let (tailnet, ticket) = plane.client().await;
+    tailnet.connect(&ticket).await.unwrap().admitted().await.unwrap();
+    tailnet.close().await;
+    let pid = agent.id().unwrap();
+    let cpu = || {
+        fs::read_to_string(format!("/proc/{pid}/stat"))
+            .unwrap()
+            .split(' ')
+            .skip(13)
+            .take(2)
+            .map(|ticks| ticks.parse::<u64>().unwrap())
+            .sum::<u64>()
+    };
+    let (hellos, ticks) = (plane.heard.lock().unwrap().hellos.len(), cpu());
+    // Silence can only be heard by waiting.
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    assert_eq!(plane.heard.lock().unwrap().hellos.len(), hellos);
+    assert!(cpu() - ticks <= 5, "{} ticks of CPU in five idle seconds", cpu() - ticks);
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let resident: u64 =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap().trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(resident < 60_000, "{resident} kB without optimization");
+    assert_eq!(terminate(agent).await, Some(0));
+}
