@@ -39,8 +39,8 @@ pub struct Config {
     pub cancel_grace: Duration,
     /// How often the lease is renewed, and so how soon a cancel is noticed (`BERTH_HEARTBEAT_SECONDS`, at most the limit's).
     pub heartbeat: Duration,
-    /// The runner's own executable, see [`crate::terraform::launcher`].
-    pub launcher: Option<PathBuf>,
+    /// The runner's own executable, see [`crate::terraform::guard`].
+    pub executable: PathBuf,
     /// The part of the runner's own environment that Terraform may see.
     pub inherited: BTreeMap<OsString, OsString>,
 }
@@ -51,6 +51,9 @@ pub enum ConfigError {
     /// A variable that must be there is not.
     #[error("the environment variable {0} is missing")]
     Missing(&'static str),
+    /// The system does not say which file this program is.
+    #[error("cannot find the runner's own executable")]
+    Executable,
     /// A variable holds what it cannot hold.
     #[error("the environment variable {name} is not {wanted}")]
     Malformed {
@@ -69,15 +72,18 @@ impl Config {
     /// # Errors
     /// The first variable that is missing or malformed.
     pub fn from_env() -> Result<Self, ConfigError> {
-        let launcher = std::env::current_exe().ok();
-        Ok(Self { launcher, ..Self::from_variables(std::env::vars_os())? })
+        let executable = std::env::current_exe().map_err(|_| ConfigError::Executable)?;
+        Self::from_variables(std::env::vars_os(), executable)
     }
 
-    /// The same, from given variables, and without a launcher.
+    /// The same, from given variables.
     ///
     /// # Errors
     /// The first variable that is missing or malformed.
-    pub fn from_variables(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, ConfigError> {
+    pub fn from_variables(
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+        executable: PathBuf,
+    ) -> Result<Self, ConfigError> {
         let all: BTreeMap<OsString, OsString> = variables.into_iter().filter(|(_, value)| !value.is_empty()).collect();
         let reader = Reader(&all);
         Ok(Self {
@@ -96,7 +102,7 @@ impl Config {
                 .seconds("BERTH_HEARTBEAT_SECONDS")?
                 .unwrap_or(Duration::from_secs(HEARTBEAT_SECONDS))
                 .clamp(Duration::from_secs(1), Duration::from_secs(HEARTBEAT_SECONDS)),
-            launcher: None,
+            executable,
             inherited: environment::inherited(&all),
         })
     }
@@ -136,7 +142,7 @@ mod tests {
     const ID: &str = "0190a6a0-0000-7000-8000-000000000001";
 
     fn read(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        Config::from_variables(variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))))
+        Config::from_variables(variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))), PathBuf::new())
     }
 
     #[test]

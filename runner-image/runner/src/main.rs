@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use berth_runner::{Config, Ended, terraform::launcher};
+use berth_runner::{Config, Ended, terraform::guard};
 use tracing_subscriber::EnvFilter;
 
 /// The exit code of a runner whose lease another task has: not a failure, and not a success either.
@@ -12,11 +12,16 @@ const CANNOT_EXECUTE: u8 = 126;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|verb| verb == launcher::VERB) {
-        let error = launcher::become_program(std::env::args_os().skip(2));
-        tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
-        tracing::error!(%error, "cannot start terraform");
-        return ExitCode::from(CANNOT_EXECUTE);
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == guard::VERB) {
+        return match guard::run(std::env::args_os().skip(2)) {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => {
+                // The runner reads this as Terraform's last words.
+                tracing_subscriber::fmt().without_time().with_target(false).with_writer(std::io::stderr).with_ansi(false).init();
+                tracing::error!("cannot run terraform: {error}");
+                ExitCode::from(CANNOT_EXECUTE)
+            }
+        };
     }
     let filter = EnvFilter::try_from_env("BERTH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();

@@ -21,6 +21,9 @@ const OUR_SOURCES: &[&str] = &["coder/coder", "berth/berth", "hashicorp/coder", 
 /// The hosts that a provider source may name for them.
 const REGISTRY_HOSTS: &[&str] = &["registry.terraform.io/", "registry.opentofu.org/"];
 
+/// The largest file that is looked into, in bytes.
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
 /// What the files say.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Template {
@@ -48,6 +51,11 @@ impl Template {
         for file in files {
             let name = file.file_name().to_string_lossy().into_owned();
             if name.starts_with('.') || !file.file_type()?.is_file() {
+                continue;
+            }
+            let is_template = name.ends_with(".tf") || name.ends_with(".tf.json");
+            if is_template && file.metadata()?.len() > FILE_BYTES_MAX {
+                template.ask_init(format!("{name} is too large to look into"));
                 continue;
             }
             let blocks = if name.ends_with(".tf") {

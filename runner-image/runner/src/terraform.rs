@@ -4,8 +4,8 @@ pub mod diagnostic;
 pub mod download;
 pub mod event;
 pub mod find;
+pub mod guard;
 pub mod ladder;
-pub mod launcher;
 pub mod process;
 
 pub use diagnostic::Diagnostic;

@@ -27,7 +27,7 @@ pub(crate) fn config(home: &Path) -> Config {
         ("HOME", home.display().to_string()),
         ("PATH", "/usr/bin:/bin".to_owned()),
     ];
-    Config::from_variables(variables.map(|(name, value)| (name.into(), value.into()))).unwrap()
+    Config::from_variables(variables.map(|(name, value)| (name.into(), value.into())), PathBuf::new()).unwrap()
 }
 
 /// Writes an executable file. Renamed into place, so that no other test's child can hold it open for writing.

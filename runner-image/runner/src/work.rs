@@ -128,7 +128,7 @@ impl Work {
         };
         let run = Run {
             terraform,
-            launcher: self.config.launcher.clone(),
+            runner: self.config.executable.clone(),
             directory: room.directory(),
             environment: environment::of_terraform(&self.config, &cli_config, &served.reattach_json()),
             grace: self.config.cancel_grace,

@@ -7,7 +7,7 @@ mod api;
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
-use api::{Api, build, children, import, processes_with, repository_file, send, until, until_gone};
+use api::{Api, Runner, build, children, import, processes_with, repository_file, send, until, until_gone};
 use berth_domain::{ParameterValue, Transition, parameter::ParameterType};
 use berth_wire::runner::{Build, Job, Outcome};
 use rustix::process::Signal;
@@ -47,6 +47,13 @@ fn slow_template(marker: &str) -> String {
         }}
         "#
     )
+}
+
+/// The process id of a runner's Terraform, which a guard stands between.
+fn terraform_of(runner: &Runner) -> i32 {
+    let [guard] = children(runner.pid())[..] else { panic!("one guard: {:?}", children(runner.pid())) };
+    let [terraform] = children(guard)[..] else { panic!("one terraform: {:?}", children(guard)) };
+    terraform
 }
 
 fn resources_of(state: &[u8]) -> Vec<String> {
@@ -216,7 +223,7 @@ async fn a_terraform_killed_mid_way_leaves_the_last_pushed_state() {
     let runner = api.runner(home.path(), &[]);
     api.until("the first state", |memory| !memory.states.is_empty()).await;
     api.until("the slow resource begins", |memory| memory.log().contains("Provisioning with")).await;
-    let [terraform] = children(runner.pid())[..] else { panic!("one terraform: {:?}", children(runner.pid())) };
+    let terraform = terraform_of(&runner);
     send(terraform, Signal::KILL);
     let finish = runner.reported(&api).await;
     assert_eq!(failure(&finish.outcome), "terraform was killed by signal 9");
@@ -260,12 +267,64 @@ async fn a_runner_killed_with_sigkill_takes_terraform_with_it() {
     let runner = api.runner(home.path(), &[]);
     api.until("the first state", |memory| !memory.states.is_empty()).await;
     api.until("the slow resource begins", |memory| memory.log().contains("Provisioning with")).await;
-    let [terraform] = children(runner.pid())[..] else { panic!("one terraform: {:?}", children(runner.pid())) };
+    let terraform = terraform_of(&runner);
     runner.signal(Signal::KILL);
     runner.end().await;
     until_gone("orphan-marker").await;
     until("terraform ends", || !Path::new(&format!("/proc/{terraform}")).exists()).await;
     assert_eq!(resources_of(&api.last_state().unwrap()), ["terraform_data.quick"]);
+}
+
+#[tokio::test]
+async fn an_api_that_is_away_beyond_the_lease_ends_the_build_and_hears_of_it_later() {
+    let home = tempfile::tempdir().unwrap();
+    let api = Api::serve(job(build(Transition::Start)), &[("main.tf", &slow_template("away-marker"))], None).await;
+    api.memory.send_modify(|memory| memory.lease_seconds = 2);
+    let runner = api.runner(home.path(), &[]);
+    api.until("the slow resource begins", |memory| memory.log().contains("Provisioning with")).await;
+    api.memory.send_modify(|memory| memory.down = true);
+    until_gone("away-marker").await;
+    api.memory.send_modify(|memory| memory.down = false);
+    let finish = runner.reported(&api).await;
+    assert_eq!(failure(&finish.outcome), "the runner could not reach the API until its lease ended");
+    assert_eq!(resources_of(&api.last_state().unwrap()), ["terraform_data.quick", "terraform_data.slow"]);
+}
+
+#[tokio::test]
+async fn an_api_that_is_away_for_a_moment_is_waited_for() {
+    let home = tempfile::tempdir().unwrap();
+    let main = "resource \"terraform_data\" \"a\" {\n  provisioner \"local-exec\" {\n    command = \"sleep 1\"\n  }\n}\n";
+    let api = Api::serve(job(build(Transition::Start)), &[("main.tf", main)], None).await;
+    let runner = api.runner(home.path(), &[]);
+    api.until("the resource begins", |memory| memory.log().contains("Provisioning with")).await;
+    api.memory.send_modify(|memory| memory.down = true);
+    let heartbeats = api.memory.borrow().heartbeats;
+    api.until("missed heartbeats", |memory| memory.heartbeats > heartbeats + 1).await;
+    api.memory.send_modify(|memory| memory.down = false);
+    let finish = runner.reported(&api).await;
+    assert_eq!((finish.outcome, finish.resources.len()), (Outcome::Succeeded, 1));
+    assert_eq!(resources_of(&api.last_state().unwrap()), ["terraform_data.a"]);
+    assert!(api.memory.borrow().log().contains("Apply complete!"), "the log is whole");
+}
+
+#[tokio::test]
+async fn a_failed_build_reports_what_there_is_nevertheless() {
+    let home = tempfile::tempdir().unwrap();
+    let main = r#"
+        resource "terraform_data" "made" {}
+        resource "terraform_data" "fails" {
+          depends_on = [terraform_data.made]
+          provisioner "local-exec" {
+            command = "echo too bad >&2; exit 7"
+          }
+        }
+    "#;
+    let api = Api::serve(job(build(Transition::Start)), &[("main.tf", main)], None).await;
+    let finish = api.runner(home.path(), &[]).reported(&api).await;
+    let error = failure(&finish.outcome);
+    assert!(error.starts_with("main.tf:5: local-exec provisioner error: ") && error.contains("exit status 7"), "{error}");
+    assert_eq!(finish.resources.len(), 2);
+    assert!(api.memory.borrow().log().contains("too bad"));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! One Terraform process: its own session, a cleared environment, its output pumped into the log.
 //!
-//! It does not outlive the runner, see [`super::launcher`].
+//! It does not outlive the runner, see [`super::guard`].
 
 use std::{
     collections::BTreeMap,
@@ -13,9 +13,10 @@ use std::{
 
 use berth_domain::LogLevel;
 use process_wrap::tokio::{ChildWrapper, CommandWrap, ProcessSession};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader},
+    process::ChildStdin,
     sync::watch,
     task::JoinSet,
     time::{Instant, sleep_until, timeout},
@@ -24,8 +25,8 @@ use tokio::{
 use super::{
     Diagnostic, Terraform,
     event::{self, Event},
+    guard,
     ladder::{Ladder, Send},
-    launcher,
 };
 use crate::{
     lease::{Stop, Stops},
@@ -44,8 +45,8 @@ const DIAGNOSTICS_MAX: usize = 16;
 pub struct Run {
     /// The executable.
     pub terraform: Terraform,
-    /// The runner's own executable, to start it with; without it Terraform may outlive the runner.
-    pub launcher: Option<PathBuf>,
+    /// The runner's own executable, which guards it.
+    pub runner: PathBuf,
     /// The working directory.
     pub directory: PathBuf,
     /// The whole environment.
@@ -105,11 +106,10 @@ impl Ended {
     /// Why it failed, in one line.
     #[must_use]
     pub fn error(&self) -> String {
-        use std::os::unix::process::ExitStatusExt;
         if let Some(first) = self.errors.first() {
             return first.one_line();
         }
-        match (self.status.signal(), self.last_words.trim()) {
+        match (guard::signal_of(self.status), self.last_words.trim()) {
             (Some(signal), _) => format!("terraform was killed by signal {signal}"),
             (None, "") => format!("terraform ended with exit code {} and said nothing", self.status.code().unwrap_or(-1)),
             (None, words) => format!("terraform failed: {words}"),
@@ -148,7 +148,8 @@ impl Run {
         let mut command = tokio::process::Command::new(&self.terraform.path);
         command.args(arguments).current_dir(&self.directory).env_clear().envs(&self.environment);
         command.stdin(Stdio::null()).kill_on_drop(true);
-        let output = command.output().await.map_err(|source| self.not_started(source))?;
+        let started = |source| RunError::Start { path: self.terraform.path.display().to_string(), source };
+        let output = command.output().await.map_err(started)?;
         for line in String::from_utf8_lossy(&output.stderr).lines() {
             self.log.terraform(LogLevel::Warn, line);
         }
@@ -156,29 +157,29 @@ impl Run {
     }
 
     fn spawn(&self, arguments: &[&str]) -> Result<Box<dyn ChildWrapper>, RunError> {
-        let program = self.launcher.as_ref().unwrap_or(&self.terraform.path);
-        let mut command = CommandWrap::with_new(program, |command| {
-            if self.launcher.is_some() {
-                command.arg(launcher::VERB).arg(std::process::id().to_string()).arg(&self.terraform.path);
-            }
-            command.args(arguments).current_dir(&self.directory).env_clear().envs(&self.environment);
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut command = CommandWrap::with_new(&self.runner, |command| {
+            command
+                .arg(guard::VERB)
+                .arg(&self.terraform.path)
+                .args(arguments)
+                .current_dir(&self.directory)
+                .env_clear()
+                .envs(&self.environment);
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         });
-        command.wrap(ProcessSession).spawn().map_err(|source| self.not_started(source))
-    }
-
-    fn not_started(&self, source: io::Error) -> RunError {
-        RunError::Start { path: self.terraform.path.display().to_string(), source }
+        command.wrap(ProcessSession).spawn().map_err(|source| RunError::Start { path: self.runner.display().to_string(), source })
     }
 
     async fn wait(&self, child: &mut dyn ChildWrapper) -> Result<(ExitStatus, bool), RunError> {
         let leader = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        // Held to the end: the guard takes its closing for the runner's death.
+        let mut pipe = child.stdin().take();
         let mut ladder = Ladder::new(self.grace);
         let mut stop = self.stops.watch();
         let status = loop {
             let now = *stop.borrow_and_update();
             if let Some(signal) = ladder.step(Instant::now(), now) {
-                send(leader, signal);
+                send(leader, pipe.as_mut(), signal).await;
             }
             // The inner child: its wrapper would also wait for processes that Terraform left behind.
             tokio::select! {
@@ -189,17 +190,17 @@ impl Run {
         };
         if !status.success() {
             // Providers and provisioners outlive a Terraform that was killed; nothing of a failed run may linger.
-            send(leader, Send::Kill);
+            send(leader, None, Send::Kill).await;
         }
         Ok((status, ladder.was_asked()))
     }
 }
 
-fn send(leader: Option<Pid>, signal: Send) {
-    let Some(leader) = leader else { return };
-    let result = match signal {
-        Send::Interrupt => kill_process(leader, Signal::INT),
-        Send::Kill => kill_process_group(leader, Signal::KILL),
+async fn send(leader: Option<Pid>, pipe: Option<&mut ChildStdin>, signal: Send) {
+    let result = match (signal, leader, pipe) {
+        (Send::Interrupt, _, Some(pipe)) => pipe.write_all(&[guard::INTERRUPT]).await,
+        (Send::Kill, Some(leader), _) => kill_process_group(leader, Signal::KILL).map_err(io::Error::from),
+        _ => Ok(()),
     };
     if let Err(error) = result {
         tracing::debug!(%error, ?signal, "nobody to signal");

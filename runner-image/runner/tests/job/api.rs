@@ -37,6 +37,10 @@ pub(crate) struct Memory {
     pub(crate) heartbeats: usize,
     pub(crate) cancel: bool,
     pub(crate) lost: bool,
+    /// Every answer is 503.
+    pub(crate) down: bool,
+    /// How long a lease lasts, in seconds; 0 is a minute.
+    pub(crate) lease_seconds: u64,
     claimed: bool,
 }
 
@@ -174,9 +178,10 @@ pub(crate) async fn until_gone(text: &str) {
 /// Waits for something that nobody announces.
 pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     let end = std::time::Instant::now() + DEADLINE;
+    let mut look = tokio::time::interval(Duration::from_millis(20));
     while !condition() {
         assert!(std::time::Instant::now() < end, "never seen: {what}");
-        tokio::task::yield_now().await;
+        look.tick().await;
     }
 }
 
@@ -240,8 +245,9 @@ pub(crate) fn import() -> Job {
     })
 }
 
-fn lease_ends() -> Timestamp {
-    Timestamp::now() + Duration::from_secs(60)
+fn lease_ends(memory: &Memory) -> Timestamp {
+    let seconds = if memory.lease_seconds == 0 { 60 } else { memory.lease_seconds };
+    Timestamp::now() + Duration::from_secs(seconds)
 }
 
 async fn claim(State(shared): State<Shared>, Json(claim): Json<Claim>) -> Response {
@@ -251,7 +257,7 @@ async fn claim(State(shared): State<Shared>, Json(claim): Json<Claim>) -> Respon
         return StatusCode::CONFLICT.into_response();
     }
     let session = Secret::new(SESSION.to_owned());
-    Json(Claimed { session, fence: 1, lease_ends: lease_ends(), job: (*shared.job).clone() }).into_response()
+    Json(Claimed { session, fence: 1, lease_ends: lease_ends(&shared.memory.borrow()), job: (*shared.job).clone() }).into_response()
 }
 
 impl Shared {
@@ -260,7 +266,9 @@ impl Shared {
         if headers.get("authorization").and_then(|value| value.to_str().ok()) != Some(&format!("Bearer {SESSION}")) {
             return Some(StatusCode::UNAUTHORIZED.into_response());
         }
-        self.memory.borrow().lost.then(|| StatusCode::CONFLICT.into_response())
+        let memory = self.memory.borrow();
+        let refusal = if memory.down { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::CONFLICT };
+        (memory.down || memory.lost).then(|| refusal.into_response())
     }
 
     fn change(&self, headers: &HeaderMap, change: impl FnOnce(&mut Memory)) -> Response {
@@ -272,13 +280,10 @@ impl Shared {
 }
 
 async fn heartbeat(State(shared): State<Shared>, headers: HeaderMap) -> Response {
-    let mut cancel = false;
     let refused = shared.refusal(&headers);
-    shared.memory.send_modify(|memory| {
-        memory.heartbeats += 1;
-        cancel = memory.cancel;
-    });
-    refused.unwrap_or_else(|| Json(Heartbeat { cancel, lease_ends: lease_ends() }).into_response())
+    shared.memory.send_modify(|memory| memory.heartbeats += 1);
+    let memory = shared.memory.borrow();
+    refused.unwrap_or_else(|| Json(Heartbeat { cancel: memory.cancel, lease_ends: lease_ends(&memory) }).into_response())
 }
 
 async fn logs(State(shared): State<Shared>, headers: HeaderMap, Json(lines): Json<Vec<LogLine>>) -> Response {
