@@ -73,14 +73,11 @@ pub(crate) async fn supervise(inner: Arc<Inner>) {
         let (mut down_since, mut nudged) = (Instant::now(), false);
         loop {
             let statuses = status.get();
-            inner.health.send_if_modified(|health| {
-                let next = health.next(&statuses, Instant::now());
-                (*health != next).then(|| *health = next).is_some()
-            });
-            if inner.health.borrow().is_connected() {
+            inner.publish(&current, |health| health.next(&statuses, Instant::now()));
+            let up = inner.is_connected();
+            if up {
                 (down_since, nudged) = (Instant::now(), false);
             }
-            let up = inner.health.borrow().is_connected();
             tokio::select! {
                 () = inner.closed().cancelled() => return,
                 replaced = current.changed() => match replaced {

@@ -80,7 +80,9 @@ impl Link {
     }
 }
 
-fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
+/// Starts a task that ends with its handle.
+#[expect(clippy::disallowed_methods, reason = "the one place: the handle owns the task")]
+pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::task::spawn(task))
 }
 

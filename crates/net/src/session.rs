@@ -1,7 +1,7 @@
 //! The agent's side of a connection: nobody gets a stream without a ticket.
 
 use crate::{
-    link::{Code, Counted, Link},
+    link::{Code, Counted, Link, spawn},
     open::{self, OPEN_WITHIN, OpenError},
     stream::TunnelStream,
     tailnet::Tailnet,
@@ -175,7 +175,7 @@ pub struct Session {
 impl Session {
     fn start(link: Arc<Link>, claims: AgentClaims, first: (Target, SendStream, RecvStream), permit: OwnedSemaphorePermit) -> Self {
         let (found, requests) = mpsc::channel(1);
-        let streams = AbortOnDropHandle::new(tokio::task::spawn(accept_streams(Arc::clone(&link), first, found)));
+        let streams = spawn(accept_streams(Arc::clone(&link), first, found));
         Self { claims, link, requests, _streams: streams, _permit: permit }
     }
 

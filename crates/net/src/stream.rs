@@ -3,7 +3,7 @@
 use crate::{
     credit::SendCredit,
     inbox::{End, Inbox},
-    link::{Code, Link, end, explain},
+    link::{Code, Link, end, explain, spawn},
 };
 use berth_wire::tunnel::Status;
 use bytes::BytesMut;
@@ -42,8 +42,7 @@ impl TunnelStream {
         let (credit, inbox) = (SendCredit::new(), Arc::new(Inbox::default()));
         let id = u64::from(send.id());
         link.writers().add(id, &credit);
-        let drain = drain(recv, Arc::clone(&inbox), Arc::clone(&link), answered);
-        let drain = AbortOnDropHandle::new(tokio::task::spawn(drain));
+        let drain = spawn(drain(recv, Arc::clone(&inbox), Arc::clone(&link), answered));
         Self { send, id, credit, inbox, link, _drain: drain }
     }
 

@@ -2,7 +2,9 @@
 
 use crate::{
     Identity,
+    credit::lock,
     health::{self, Health},
+    link,
     session::{SESSIONS_MAX, STREAMS_MAX, UNVERIFIED_MAX},
 };
 use berth_wire::{agent::Relay, tunnel::ALPN};
@@ -34,7 +36,8 @@ pub struct TailnetConfig {
     pub identity: Identity,
     /// Where it can be met, and its admission there.
     pub relay: Relay,
-    /// Whether it may use direct paths; else everything goes through the relay.
+    /// Whether it may use direct paths; else everything goes through the relay. Only between two ends on one machine, of which the other may,
+    /// is the loopback interface used all the same.
     pub direct: bool,
     /// Whether it takes connections: an agent does, a client does not.
     pub accept: bool,
@@ -77,11 +80,13 @@ pub(crate) struct Inner {
     config: Mutex<TailnetConfig>,
     /// The current endpoint; replaced by [`Inner::rebuild`].
     endpoint: watch::Sender<Endpoint>,
-    pub(crate) health: watch::Sender<Health>,
+    health: watch::Sender<Health>,
     links: Arc<AtomicUsize>,
     unverified: Arc<Semaphore>,
     sessions: Arc<Semaphore>,
     rebuilding: tokio::sync::Mutex<()>,
+    /// Held while `health` is written, so that a replaced endpoint has no last word.
+    publishing: Mutex<()>,
     closed: CancellationToken,
 }
 
@@ -100,9 +105,10 @@ impl Tailnet {
             unverified: Arc::new(Semaphore::new(UNVERIFIED_MAX)),
             sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
             rebuilding: tokio::sync::Mutex::new(()),
+            publishing: Mutex::new(()),
             closed: CancellationToken::new(),
         });
-        let supervisor = AbortOnDropHandle::new(tokio::task::spawn(health::supervise(Arc::clone(&inner))));
+        let supervisor = link::spawn(health::supervise(Arc::clone(&inner)));
         Ok(Self { inner, _supervisor: Arc::new(supervisor) })
     }
 
@@ -147,7 +153,7 @@ impl Tailnet {
     /// [`BindError`].
     pub async fn update_relay(&self, relay: Relay) -> Result<(), BindError> {
         let old = {
-            let mut config = crate::credit::lock(&self.inner.config);
+            let mut config = lock(&self.inner.config);
             std::mem::replace(&mut config.relay, relay.clone())
         };
         let denied = matches!(&*self.inner.health.borrow(), Health::Denied { .. });
@@ -211,6 +217,10 @@ impl Inner {
         self.endpoint.borrow().clone()
     }
 
+    pub(crate) fn is_connected(&self) -> bool {
+        self.health.borrow().is_connected()
+    }
+
     pub(crate) fn subscribe(&self) -> watch::Receiver<Endpoint> {
         self.endpoint.subscribe()
     }
@@ -220,6 +230,18 @@ impl Inner {
         self.links.load(Ordering::Relaxed) == 0
     }
 
+    /// Publishes what `next` makes of the health so far, unless `current` has been replaced meanwhile.
+    pub(crate) fn publish(&self, current: &watch::Receiver<Endpoint>, next: impl FnOnce(&Health) -> Health) {
+        let _alone = lock(&self.publishing);
+        if current.has_changed().unwrap_or(true) {
+            return;
+        }
+        self.health.send_if_modified(|health| {
+            let next = next(health);
+            (*health != next).then(|| *health = next).is_some()
+        });
+    }
+
     pub(crate) const fn closed(&self) -> &CancellationToken {
         &self.closed
     }
@@ -227,13 +249,14 @@ impl Inner {
     /// Replaces the endpoint by a new one with the same identity.
     pub(crate) async fn rebuild(&self) -> Result<(), BindError> {
         let _alone = self.rebuilding.lock().await;
-        let config = crate::credit::lock(&self.config).clone();
+        let config = lock(&self.config).clone();
         let old = self.endpoint();
         // The old one goes first: of two endpoints with one key, the relay serves only one.
         old.close().await;
         let endpoint = bind(&config).await?;
-        self.health.send_replace(Health::Connecting);
+        let _alone = lock(&self.publishing);
         self.endpoint.send_replace(endpoint);
+        self.health.send_replace(Health::Connecting);
         Ok(())
     }
 }
