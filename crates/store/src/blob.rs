@@ -60,6 +60,8 @@ impl Blobs {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => fs::create_dir_all(&unfinished)?,
         }
+        #[cfg(unix)]
+        fs::set_permissions(root, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
         Ok(Self::Directory(Arc::new(Directory { root: root.to_owned(), _temporary: None })))
     }
 

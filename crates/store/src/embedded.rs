@@ -5,7 +5,7 @@
 
 use std::{
     fmt,
-    fs::{File, TryLockError},
+    fs::{File, OpenOptions, TryLockError},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -50,7 +50,7 @@ pub enum OpenError {
         /// Which.
         dir: PathBuf,
         /// Why.
-        source: DynoxideError,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The table cannot be made.
     #[error("cannot make the table")]
@@ -70,17 +70,18 @@ impl Store {
     pub async fn open_local(dir: &Path) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Directory { dir: dir.to_owned(), source };
         std::fs::create_dir_all(dir).map_err(failed)?;
-        let lock = File::create(dir.join("lock")).map_err(failed)?;
+        let lock = private(&dir.join("lock")).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(dir.to_owned())),
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         let file = dir.join("table.db");
-        let engine = |source| OpenError::Engine { dir: dir.to_owned(), source };
-        let database = Database::new(&file.to_string_lossy()).map_err(engine)?;
+        private(&file).map_err(failed)?;
+        let database = Database::new(&file.to_string_lossy()).map_err(|error| engine(dir, error))?;
         let blobs = Blobs::directory(&dir.join("blobs")).map_err(failed)?;
-        assemble(database, blobs, Some(lock)).await
+        let keeper = Keeper::new(database.clone(), Some(lock));
+        Ok(Self::made(client(Engine(database), RetryConfig::disabled()), blobs, keeper).await?)
     }
 
     /// A store in memory, its blobs in a directory that goes with it. For tests.
@@ -88,18 +89,31 @@ impl Store {
     /// # Errors
     /// When the temporary directory cannot be made.
     pub async fn memory() -> Result<Self, OpenError> {
-        let dir = PathBuf::from(":memory:");
-        let database = Database::memory().map_err(|source| OpenError::Engine { dir: dir.clone(), source })?;
-        let blobs = Blobs::temporary().map_err(|source| OpenError::Directory { dir, source })?;
-        assemble(database, blobs, None).await
+        let dir = Path::new(":memory:");
+        let database = Database::memory().map_err(|error| engine(dir, error))?;
+        let blobs = Blobs::temporary().map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })?;
+        let keeper = Keeper::new(database.clone(), None);
+        Ok(Self::made(client(Engine(database), RetryConfig::disabled()), blobs, keeper).await?)
+    }
+
+    async fn made(client: Client, blobs: Blobs, keeper: Keeper) -> Result<Self, TableError> {
+        let table = Table::new(client, blobs.clone(), Some(keeper));
+        table.make().await?;
+        Ok(Self { table: Arc::new(table), blobs, sessions: Arc::new(Owners::default()) })
     }
 }
 
-async fn assemble(database: Database, blobs: Blobs, lock: Option<File>) -> Result<Store, OpenError> {
-    let keeper = Keeper { _lock: lock, _sweep: AbortOnDropHandle::new(tokio::task::spawn(sweep(database.clone()))) };
-    let table = Table::new(client(database), blobs.clone(), Some(keeper));
-    table.make().await?;
-    Ok(Store { table: Arc::new(table), blobs, sessions: Arc::new(Owners::default()) })
+fn engine(dir: &Path, error: DynoxideError) -> OpenError {
+    OpenError::Engine { dir: dir.to_owned(), source: error.into() }
+}
+
+/// Opens a file that only its owner may read: what is in the table is nobody else's business.
+fn private(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 /// What lives as long as an embedded table.
@@ -107,6 +121,12 @@ async fn assemble(database: Database, blobs: Blobs, lock: Option<File>) -> Resul
 pub(crate) struct Keeper {
     _lock: Option<File>,
     _sweep: AbortOnDropHandle<()>,
+}
+
+impl Keeper {
+    fn new(database: Database, lock: Option<File>) -> Self {
+        Self { _lock: lock, _sweep: AbortOnDropHandle::new(tokio::task::spawn(sweep(database))) }
+    }
 }
 
 async fn sweep(database: Database) {
@@ -122,8 +142,9 @@ async fn sweep(database: Database) {
     }
 }
 
-fn client(database: Database) -> Client {
-    let connector = SharedHttpConnector::new(Engine(database));
+/// The SDK's client over an engine in the process. A request there is either done or not, so nothing is gained by asking again.
+fn client(engine: impl HttpConnector + 'static, retries: RetryConfig) -> Client {
+    let connector = SharedHttpConnector::new(engine);
     let credentials =
         Credentials::builder().access_key_id("embedded").secret_access_key("embedded").provider_name("embedded").build();
     let config = aws_sdk_dynamodb::Config::builder()
@@ -131,9 +152,8 @@ fn client(database: Database) -> Client {
         .region(Region::from_static("us-east-1"))
         .endpoint_url("http://embedded.invalid")
         .credentials_provider(credentials)
-        // A write in the process is either done or not: to give up waiting for one would only hide which.
         .timeout_config(TimeoutConfig::disabled())
-        .retry_config(RetryConfig::disabled())
+        .retry_config(retries)
         .http_client(http_client_fn(move |_, _| connector.clone()))
         .build();
     Client::from_conf(config)
@@ -189,3 +209,6 @@ fn run<Q: DeserializeOwned, A: Serialize>(
     let request = serde_json::from_slice(body).map_err(|error| DynoxideError::SerializationException(error.to_string()))?;
     serde_json::to_string(&operation(request)?).map_err(|error| DynoxideError::InternalServerError(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -478,3 +478,6 @@ impl JobRecord {
 
 /// A queued job is announced again this long after.
 const ANNOUNCE_AGAIN: SignedDuration = SignedDuration::from_secs(limit::ANNOUNCE_AGAIN_SECONDS);
+
+#[cfg(test)]
+mod tests;

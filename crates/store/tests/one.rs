@@ -1,5 +1,6 @@
 //! Stories of the store, on the embedded table.
 
+#[cfg(test)]
 mod one {
     mod agent;
     mod auth;
