@@ -136,3 +136,6 @@ impl Api {
         view::Sight { agents, presence: &*self.app.presence, now: self.now() }
     }
 }
+
+#[cfg(test)]
+mod tests;

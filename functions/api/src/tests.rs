@@ -1,0 +1,11 @@
+//! Stories of the router, over the embedded store.
+
+mod agent;
+mod build;
+mod fixture;
+mod machine;
+mod matrix;
+mod person;
+mod socket;
+mod template;
+mod workspace;
