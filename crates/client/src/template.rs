@@ -7,7 +7,7 @@ use crate::{
 use berth_wire::{
     build::JobLog,
     domain::limit::ARCHIVE_BYTES_MAX,
-    template::{ActivateVersion, CreateTemplate, CreateVersion, RichParameter, Template, UploadedFile, Version},
+    template::{ActivateVersion, CreateTemplate, CreateVersion, RichParameter, Template, UpdateTemplate, UploadedFile, Version},
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -128,6 +128,14 @@ impl Client {
     /// Any [`crate::ClientError`].
     pub async fn template(&self, id: Uuid) -> Result<Template> {
         self.get(&["templates", &segment(id)]).await
+    }
+
+    /// Changes how a template is shown.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn update_template(&self, id: Uuid, update: &UpdateTemplate) -> Result<Template> {
+        self.json(self.request(Method::PATCH, &["templates", &segment(id)]).json(update)).await
     }
 
     /// A template by name.

@@ -2,7 +2,8 @@
 
 use crate::{Client, Result};
 use berth_wire::user::{
-    ApiKey, AuthMethods, CreateFirstUser, CreateToken, CreatedFirstUser, CreatedToken, LoggedIn, Login, Organization, User,
+    ApiKey, AuthMethods, ChangePassword, CreateFirstUser, CreateToken, CreateUser, CreatedFirstUser, CreatedToken, LoggedIn, Login,
+    Organization, User, Users,
 };
 use reqwest::Method;
 
@@ -65,6 +66,30 @@ impl Client {
     /// Any [`crate::ClientError`].
     pub async fn user(&self, user: &str) -> Result<User> {
         self.get(&["users", user]).await
+    }
+
+    /// All users.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn users(&self) -> Result<Users> {
+        self.get(&["users"]).await
+    }
+
+    /// Makes a user.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn create_user(&self, user: &CreateUser) -> Result<User> {
+        self.post(&["users"], user).await
+    }
+
+    /// Changes one's own password.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn change_password(&self, change: &ChangePassword) -> Result<()> {
+        self.done(self.request(Method::PUT, &["users", "me", "password"]).json(change)).await
     }
 
     /// Makes an API token; the answer is the only time it is shown.

@@ -1,7 +1,7 @@
 //! Workspaces.
 
 use crate::{Client, Follow, Result, follow, http::segment};
-use berth_wire::workspace::{CreateWorkspace, Event, Workspace, Workspaces};
+use berth_wire::workspace::{CreateWorkspace, Event, SetAutostart, SetTtl, Workspace, Workspaces};
 use reqwest::Method;
 use uuid::Uuid;
 
@@ -50,6 +50,30 @@ impl Client {
     /// Any [`crate::ClientError`].
     pub async fn workspace_by_name(&self, user: &str, name: &str) -> Result<Workspace> {
         self.get(&["users", user, "workspace", name]).await
+    }
+
+    /// Sets when a workspace starts by itself; `None` for never.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn set_autostart(&self, id: Uuid, schedule: Option<String>) -> Result<()> {
+        self.done(self.request(Method::PUT, &["workspaces", &segment(id), "autostart"]).json(&SetAutostart { schedule })).await
+    }
+
+    /// Sets how long a workspace runs after a start; `None` for ever.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn set_ttl(&self, id: Uuid, ttl_ms: Option<i64>) -> Result<()> {
+        self.done(self.request(Method::PUT, &["workspaces", &segment(id), "ttl"]).json(&SetTtl { ttl_ms })).await
+    }
+
+    /// Says that a workspace is in use now.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn used(&self, id: Uuid) -> Result<()> {
+        self.done(self.request(Method::POST, &["workspaces", &segment(id), "usage"])).await
     }
 
     /// The workspace now and at each change; frames of kind `ping` and `error` come through as they are.
