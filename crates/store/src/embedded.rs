@@ -26,7 +26,7 @@ use aws_smithy_runtime_api::{
 use aws_smithy_types::body::SdkBody;
 use dynoxide::{Database, DynoxideError};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::task::JoinSet;
 
 use crate::{Blobs, Store, TableError, session::Owners, table::Table};
 
@@ -120,12 +120,14 @@ fn private(path: &Path) -> std::io::Result<File> {
 #[derive(Debug)]
 pub(crate) struct Keeper {
     _lock: Option<File>,
-    _sweep: AbortOnDropHandle<()>,
+    _tasks: JoinSet<()>,
 }
 
 impl Keeper {
     fn new(database: Database, lock: Option<File>) -> Self {
-        Self { _lock: lock, _sweep: AbortOnDropHandle::new(tokio::task::spawn(sweep(database))) }
+        let mut tasks = JoinSet::new();
+        tasks.spawn(sweep(database));
+        Self { _lock: lock, _tasks: tasks }
     }
 }
 

@@ -149,6 +149,7 @@ impl Store {
     ///
     /// # Errors
     /// When the token is not the one that is out, or the job is held or has ended.
+    #[expect(clippy::too_many_arguments, reason = "each is of another type, and the handler has them all in hand")]
     pub async fn claim(
         &self,
         id: JobId,

@@ -155,8 +155,7 @@ impl Store {
     pub(crate) async fn append<T: Line>(&self, log: &str, key: &Key, size: Size, lines: Vec<T>) -> Result<Option<u64>, TableError> {
         let Batched { batches, after } = batch(lines, size, CUT);
         let mut from = size.lines;
-        let mut written = 0;
-        for some in batches.chunks(BATCHES_MAX) {
+        for (written, some) in batches.chunks(BATCHES_MAX).enumerate() {
             let mut writes = Vec::with_capacity(some.len() + 1);
             let mut to = from;
             for batch in some {
@@ -172,7 +171,6 @@ impl Store {
                 Err(WriteError::Table(error)) => return Err(error),
             }
             from = to;
-            written += 1;
         }
         Ok(Some(after.lines))
     }
