@@ -159,6 +159,7 @@ impl Plane {
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("HOME", self.home.path())
             .env("TMPDIR", self.home.path());
+        command.env("BERTH_AGENT_LOG", std::env::var_os("BERTH_AGENT_LOG").unwrap_or_default());
         command.env("CODER_AGENT_URL", format!("http://{}", self.address)).env("CODER_AGENT_TOKEN", TOKEN);
         command.current_dir(self.home.path()).stdin(Stdio::null()).kill_on_drop(true);
         command.spawn().unwrap()

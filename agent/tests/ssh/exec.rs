@@ -168,6 +168,30 @@ async fn fifty_sessions_share_one_connection() {
 }
 
 #[tokio::test]
+async fn two_hundred_sessions_run_at_once_on_one_connection() {
+    let bench = Bench::start().await;
+    let socket = bench.home.path().join("master");
+    let path = format!("-oControlPath={}", socket.display());
+    let master = bench.ssh(&["-N", "-oControlMaster=yes", &path, "me@127.0.0.1"]).spawn().unwrap();
+    eventually("the master listens", || socket.exists()).await;
+    let waiting = "touch here.$$; while ! test -e go; do sleep 0.2; done; rm here.$$; exit 7";
+    let clients: Vec<_> = (0..200).map(|_| bench.ssh(&[&path, "me@127.0.0.1", waiting]).spawn().unwrap()).collect();
+    let here = || {
+        fs::read_dir(bench.home.path())
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("here."))
+            .count()
+    };
+    eventually("all run at the same time", || here() == 200).await;
+    fs::write(bench.home.path().join("go"), "").unwrap();
+    for client in clients {
+        let output = tokio::time::timeout(PATIENCE, client.wait_with_output()).await.expect("the session ended").unwrap();
+        assert_eq!(output.status.code(), Some(7), "{}", stderr(&output));
+    }
+    drop(master);
+}
+
+#[tokio::test]
 async fn a_client_that_stops_reading_does_not_disturb_the_next_one() {
     let bench = Bench::start().await;
     let mut stuck = bench.ssh(&["me@127.0.0.1", "yes"]).spawn().unwrap();

@@ -122,3 +122,24 @@ async fn scp_copies_trees_with_both_protocols() {
     command.args(bench.options()).args(["-P", &bench.port.to_string(), "me@127.0.0.1:nothing", "."]).current_dir(here.path());
     assert_eq!(finish(command).await.status.code(), Some(1));
 }
+
+#[tokio::test]
+async fn rsync_and_git_move_trees_over_their_own_protocols() {
+    let (bench, here) = (Bench::start().await, tempfile::tempdir().unwrap());
+    let remote_shell = format!("ssh {} -p {}", bench.options().join(" "), bench.port);
+    fs::create_dir_all(here.path().join("tree/sub")).unwrap();
+    fs::write(here.path().join("tree/sub/leaf"), vec![7; 1_000_000]).unwrap();
+    let mut rsync = Command::new("rsync");
+    rsync.args(["-a", "--checksum", "-e", &remote_shell, "tree/", "me@127.0.0.1:copy/"]).current_dir(here.path());
+    let output = finish(rsync).await;
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(fs::read(bench.home.path().join("copy/sub/leaf")).unwrap().len(), 1_000_000);
+
+    let setup = "git init -q repo && cd repo && git -c user.name=a -c user.email=a@b commit -q --allow-empty -m first";
+    assert_eq!(bench.run(setup).await.status.code(), Some(0));
+    let mut git = Command::new("git");
+    git.args(["clone", "-q", "me@127.0.0.1:repo", "cloned"]).env("GIT_SSH_COMMAND", &remote_shell).current_dir(here.path());
+    let output = finish(git).await;
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(here.path().join("cloned/.git").is_dir());
+}
