@@ -240,8 +240,8 @@ impl Link {
     async fn serve_files(mut self, sftp: Sftp) {
         tokio::select! {
             () = sftp.serve(&mut self.input, &self.output) => {
-                self.output.eof().await.ok();
                 self.output.exit_status(0).await.ok();
+                self.output.eof().await.ok();
                 self.output.close().await.ok();
             }
             () = self.closed.cancelled() => {}
@@ -290,9 +290,9 @@ fn with_carriage_returns(text: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-/// End of file, then the exit status or signal, then close: the order every client understands.
+/// The exit status or signal, then end of file, then close, as `sshd`: a client that has ended its own input answers our end of file with a close,
+/// and nothing may follow that.
 async fn report_exit(channel: &ChannelWriteHalf<Msg>, handle: &Handle, status: io::Result<ExitStatus>) {
-    channel.eof().await.ok();
     match status.as_ref().map(|status| (status.code(), status.signal())) {
         Ok((Some(code), _)) => drop(channel.exit_status(u32::try_from(code).unwrap_or(UNKNOWN_EXIT)).await),
         Ok((None, Some(signal))) => {
@@ -301,6 +301,7 @@ async fn report_exit(channel: &ChannelWriteHalf<Msg>, handle: &Handle, status: i
         }
         Ok((None, None)) | Err(_) => drop(channel.exit_status(UNKNOWN_EXIT).await),
     }
+    channel.eof().await.ok();
     channel.close().await.ok();
 }
 
