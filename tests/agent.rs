@@ -13,7 +13,9 @@ fn agent(berth: &Berth) -> serde_json::Value {
 fn a_killed_agent_is_seen_at_once_and_a_new_start_brings_it_back() {
     let berth = Berth::with_workspace();
     assert_eq!(agent(&berth)["status"], "connected");
-    berth.processes("berth-agent").iter().for_each(|pid| kill(*pid, Signal::SIGKILL).unwrap());
+    let agents = berth.agents();
+    assert_eq!(agents.len(), 1);
+    agents.iter().for_each(|pid| kill(*pid, Signal::SIGKILL).unwrap());
     eventually("the agent's absence", || (agent(&berth)["status"] == "disconnected").then_some(()));
     let text = berth.run(&["ssh", "--no-wait", "dev", "--", "true"]);
     assert_ne!(text.code, Some(0));

@@ -71,7 +71,7 @@ fn a_build_can_be_followed_and_canceled() {
 #[test]
 fn a_killed_runner_fails_its_build_and_a_retry_continues_from_the_pushed_state() {
     let (berth, mut create) = hanging();
-    let runners = berth.processes("berth-runner");
+    let runners = berth.runners();
     assert!(!runners.is_empty());
     runners.iter().for_each(|pid| kill(*pid, Signal::SIGKILL).unwrap());
     assert!(!create.wait().unwrap().success(), "berth create says that the build failed");
@@ -89,7 +89,7 @@ fn a_killed_runner_fails_its_build_and_a_retry_continues_from_the_pushed_state()
 fn a_killed_server_leaves_nothing_stuck() {
     let (mut berth, mut create) = hanging();
     berth.kill_server();
-    berth.processes("berth-runner").iter().for_each(|pid| kill(*pid, Signal::SIGKILL).unwrap());
+    berth.runners().iter().for_each(|pid| kill(*pid, Signal::SIGKILL).unwrap());
     let _ended = create.kill();
     let _reaped = create.wait();
     berth.start_server();

@@ -45,6 +45,12 @@ fn ping_says_how_far_and_by_which_path() {
     assert!(text.contains("ms"), "{text}");
     let direct = berth.json(&["ping", "dev", "-n", "20"]);
     assert!(direct.to_string().contains("direct"), "on one machine the path becomes direct: {direct}");
-    let relayed = berth.ok(&["--disable-direct-connections", "ping", "dev", "-n", "3"]);
-    assert!(relayed.contains("relay"), "{relayed}");
+}
+
+#[test]
+fn a_deployment_may_forbid_direct_connections() {
+    let berth = Berth::with_workspace_on(Berth::start_with(&["--disable-direct-connections"], &[]).sign_in());
+    let relayed = berth.ok(&["ping", "dev", "-n", "20"]);
+    assert!(relayed.contains("relay") && !relayed.contains("direct"), "{relayed}");
+    assert_eq!(berth.ok(&["ssh", "dev", "--", "echo by the relay"]), "by the relay\n");
 }

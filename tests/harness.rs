@@ -1,6 +1,7 @@
 //! One server, one person, one temporary home; everything is ended and removed on drop.
 
 use berth_client::Client;
+use berth_domain::Secret;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -99,14 +100,23 @@ impl Berth {
 
     /// Signed in, with the starter template pushed as `local`.
     pub(crate) fn with_template() -> Self {
-        let berth = Self::signed_in();
+        Self::signed_in().push_template()
+    }
+
+    fn push_template(self) -> Self {
+        let berth = self;
         berth.ok(&["templates", "push", "local", "--directory", &repository().join("templates/local").to_string_lossy(), "--yes"]);
         berth
     }
 
     /// With a running workspace `dev`.
     pub(crate) fn with_workspace() -> Self {
-        let berth = Self::with_template();
+        Self::with_workspace_on(Self::signed_in())
+    }
+
+    /// The same on a server that was started in a special way.
+    pub(crate) fn with_workspace_on(signed_in: Self) -> Self {
+        let berth = signed_in.push_template();
         berth.ok(&["create", "dev", "--template", "local", "--yes"]);
         berth
     }
@@ -200,7 +210,7 @@ impl Berth {
     /// The typed client, signed in as the person.
     pub(crate) fn client(&self) -> Client {
         let session = fs::read_to_string(self.home.path().join("config/session")).unwrap();
-        Client::new(&self.url, Some(session.trim())).unwrap()
+        Client::new(&self.url, Some(Secret::new(session.trim().to_owned()))).unwrap()
     }
 
     /// The server as the kernel knows it.
@@ -226,6 +236,19 @@ impl Berth {
     pub(crate) fn start_server(&mut self) {
         let port = self.url.trim_end_matches('/').rsplit(':').next().unwrap().to_owned();
         self.boot(&port);
+    }
+
+    /// The runner processes of this server.
+    pub(crate) fn runners(&self) -> Vec<Pid> {
+        let record = |entry: fs::DirEntry| serde_json::from_slice::<serde_json::Value>(&fs::read(entry.path()).ok()?).ok()?["pid"].as_i64();
+        let records = fs::read_dir(self.data().join("tasks")).unwrap().flatten();
+        records.filter_map(record).map(|pid| Pid::from_raw(pid.try_into().unwrap())).collect()
+    }
+
+    /// The agents of this server's workspaces.
+    pub(crate) fn agents(&self) -> Vec<Pid> {
+        let is_agent = |pid: &Pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains("berth-agent"));
+        self.workspace_processes().into_iter().filter(is_agent).collect()
     }
 
     /// Processes of ours whose command line or environment holds `text`, the server and this test excepted.

@@ -12,7 +12,7 @@ fn a_template_is_pushed_pulled_listed_and_deleted() {
     assert_eq!(std::fs::read(copy.join("main.tf")).unwrap(), original);
 
     let started = berth.home().join("started");
-    berth.ok(&["templates", "init", "local", &started.to_string_lossy()]);
+    berth.ok(&["templates", "init", "--id", "local", &started.to_string_lossy()]);
     assert_eq!(std::fs::read(started.join("main.tf")).unwrap(), original);
 
     berth.ok(&["create", "dev", "--template", "local", "--yes"]);
@@ -72,7 +72,8 @@ async fn a_hostile_archive_is_refused_before_anything_is_kept() {
         ("fifo", archive("pipe", tar::EntryType::Fifo, None)),
         ("not a tar", b"PK\x03\x04 this is something else".repeat(64)),
     ] {
-        let refused = client.upload_file(bytes).await.expect_err(name);
+        let length = bytes.len() as u64;
+        let refused = client.upload_file(std::io::Cursor::new(bytes), length, |_| ()).await.expect_err(name);
         let text = refused.to_string();
         assert!(!text.contains('\n') && !text.is_empty(), "{name}: {text}");
     }

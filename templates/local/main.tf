@@ -38,7 +38,6 @@ resource "berth_directory" "home" {}
 resource "coder_agent" "main" {
   os   = data.coder_provisioner.me.os
   arch = data.coder_provisioner.me.arch
-  dir  = berth_directory.home.path
 
   env = {
     GIT_AUTHOR_NAME     = coalesce(data.coder_workspace_owner.me.full_name, data.coder_workspace_owner.me.name)

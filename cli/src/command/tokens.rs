@@ -37,7 +37,9 @@ enum Verb {
     #[command(alias = "rm", alias = "delete")]
     Remove {
         /// The token's name or id
-        token: String,
+        // Not named `token`: that is the global flag, which the id would become.
+        #[arg(value_name = "TOKEN")]
+        which: String,
     },
 }
 
@@ -54,11 +56,11 @@ pub(super) async fn run(arguments: Arguments, session: &Session) -> Outcome {
             let tokens = client.tokens().await?;
             session.printer.table_or_json(format.output, &tokens, || listed(&tokens, Timestamp::now()))
         }
-        Verb::Remove { token } => {
+        Verb::Remove { which } => {
             let tokens = client.tokens().await?;
-            let id = find(&tokens, &token)?;
+            let id = find(&tokens, &which)?;
             client.delete_token(&id).await?;
-            session.printer.say(format_args!("Token {token} is not valid any more."));
+            session.printer.say(format_args!("Token {which} is not valid any more."));
             Ok(())
         }
     }

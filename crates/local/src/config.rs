@@ -33,6 +33,9 @@ pub struct Options {
     /// At most this many builds at the same time
     #[arg(long, value_name = "N", env = "BERTH_BUILDS_MAX", default_value_t = 4)]
     pub builds_max: usize,
+    /// Let clients and agents meet at the relay only, never directly
+    #[arg(long, env = "BERTH_DISABLE_DIRECT_CONNECTIONS")]
+    pub disable_direct_connections: bool,
     /// Written with the URL once the server accepts connections
     #[arg(long, value_name = "FILE", hide = true)]
     pub ready_file: Option<PathBuf>,

@@ -15,11 +15,13 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How often the sweep looks: one read of an index that is empty when nothing happens.
 const SWEEP: Duration = Duration::from_secs(10);
+/// When it first looks: more than a heartbeat after the start.
+const FIRST_SWEEP: Duration = Duration::from_secs(15);
 
 /// The sending end. Clones feed the same queue.
 #[derive(Debug, Clone)]
@@ -74,7 +76,8 @@ struct Worker {
 
 impl Worker {
     async fn work(mut self, mut announced: mpsc::UnboundedReceiver<JobId>, mut ended: mpsc::UnboundedReceiver<Ended>) {
-        let mut sweep = tokio::time::interval(SWEEP);
+        // Not at once: after a long outage, runners that still live get the time to say so.
+        let mut sweep = tokio::time::interval_at(Instant::now() + FIRST_SWEEP, SWEEP);
         loop {
             tokio::select! {
                 Some(job) = announced.recv() => self.enqueue(job),

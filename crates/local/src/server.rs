@@ -91,7 +91,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
             access_url: access_url.to_string(),
             relay_url: access_url.to_string(),
             binaries: Some(config.binaries.clone()),
-            disable_direct_connections: false,
+            disable_direct_connections: config.options.disable_direct_connections,
         },
         signing: keys.ticket,
         host_key_secret: Secret::new(keys.host_key_secret),

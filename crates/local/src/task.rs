@@ -116,6 +116,8 @@ impl Tasks {
         set("BERTH_JOB_ID", job.uuid().to_string());
         set("BERTH_JOB_TOKEN", token.expose().clone());
         set("BERTH_TASK_ID", task.to_string());
+        // A heartbeat hears of a cancel. Here it costs nothing to ask often.
+        set("BERTH_HEARTBEAT_SECONDS", "1".to_owned());
         set("BERTH_DATA_DIR", path(config.data.clone()));
         set("BERTH_PROCESS_ROOT", path(config.data.join("workspaces")));
         set("BERTH_AGENT_BINARY", path(config.binaries.join("berth-agent")));

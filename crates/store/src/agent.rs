@@ -1,6 +1,6 @@
 //! Agents: one row each beside their workspace's, so that one Query reads a workspace with its agents.
 
-use berth_domain::{AgentId, BuildId, Lifecycle, Timestamp, TokenHash, UserId, Username, WorkspaceId, WorkspaceName};
+use berth_domain::{AgentId, BuildId, Lifecycle, Timestamp, TokenHash, UserId, Username, WorkspaceId, WorkspaceName, Transition};
 use berth_wire::{
     agent::{Hello, LifecycleReport},
     runner,
@@ -205,10 +205,11 @@ impl Store {
     /// When the table fails.
     pub async fn agent_and_workspace(&self, id: AgentId) -> Result<Option<(Agent, Workspace)>, TableError> {
         let Some(pointer) = self.table.get::<Pointer>(&id_key(id)).await? else { return Ok(None) };
-        self.agent_in(&pointer.value).await
+        let (agent, workspace) = self.agent_in(&pointer.value).await?;
+        Ok(agent.zip(workspace))
     }
 
-    async fn agent_in(&self, pointer: &Pointer) -> Result<Option<(Agent, Workspace)>, TableError> {
+    async fn agent_in(&self, pointer: &Pointer) -> Result<(Option<Agent>, Option<Workspace>), TableError> {
         let (mut agent, mut workspace) = (None, None);
         for row in self.table.get_all(&[workspace::key(pointer.workspace), key(pointer.workspace, pointer.agent)]).await? {
             if row.key.sk == NOW {
@@ -217,20 +218,26 @@ impl Store {
                 agent = Some(from_row(row.decode()?));
             }
         }
-        Ok(agent.zip(workspace))
+        Ok((agent, workspace))
     }
 
     /// The agent that has this token, and its workspace. Two reads.
     ///
     /// # Errors
-    /// [`AgentTokenError::Superseded`] when a newer build stopped, deleted or replaced it.
+    /// [`AgentTokenError::Superseded`] when a newer build stopped, deleted or replaced it; [`AgentTokenError::Unknown`] also while a
+    /// build is under way that may bring it back, as a start does for an agent that the stop before had ended.
     pub async fn agent_by_token(&self, token: &str) -> Result<(Agent, Workspace), AgentTokenError> {
         let pointer = self.table.get::<Pointer>(&token_key(&TokenHash::of(token))).await?.ok_or(AgentTokenError::Unknown)?.value;
-        let found = self.agent_in(&pointer).await?;
-        let speaks = |(agent, workspace): &(Agent, Workspace)| {
-            workspace.live_build == Some(agent.build) && agent.token.is_some_and(|hash| hash.matches(token))
-        };
-        found.filter(speaks).ok_or(AgentTokenError::Superseded(pointer.agent))
+        let (agent, workspace) = self.agent_in(&pointer).await?;
+        let Some(workspace) = workspace else { return Err(AgentTokenError::Superseded(pointer.agent)) };
+        let latest = &workspace.latest_build;
+        let may_return = latest.transition == Transition::Start && latest.job.status.is_active();
+        let speaks = |agent: &Agent| workspace.live_build == Some(agent.build) && agent.token.is_some_and(|hash| hash.matches(token));
+        match agent.filter(speaks) {
+            Some(agent) => Ok((agent, workspace)),
+            None if may_return => Err(AgentTokenError::Unknown),
+            None => Err(AgentTokenError::Superseded(pointer.agent)),
+        }
     }
 
     /// The live agents of these workspaces. One read per hundred agents, none without agents.

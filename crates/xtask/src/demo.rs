@@ -124,7 +124,7 @@ impl Demo {
 
     fn berth(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.berth);
-        command.env("BERTH_CONFIG_DIR", &self.config).args(arguments).stdin(Stdio::null());
+        command.env("BERTH_CONFIG_DIR", &self.config).args(arguments).current_dir(root()).stdin(Stdio::null());
         command
     }
 
@@ -138,8 +138,7 @@ impl Demo {
         step("$ berth", &format!("login {}", self.url));
         let who = ["--first-user-username", "demo", "--first-user-email", EMAIL];
         run(self.berth(&["login", &self.url]).args(who).env("BERTH_FIRST_USER_PASSWORD", &self.password))?;
-        let template = root().join("templates/local");
-        self.type_in(&["templates", "push", "local", "--directory", &template.to_string_lossy(), "--yes"])?;
+        self.type_in(&["templates", "push", "local", "--directory", "templates/local", "--yes"])?;
         if self.exists()? {
             self.type_in(&["start", WORKSPACE, "--yes"])?;
         } else {
