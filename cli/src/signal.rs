@@ -25,6 +25,8 @@ pub async fn ended() -> io::Result<u8> {
 /// As the work; silent when a signal came.
 pub async fn unless_ended<T>(work: impl Future<Output = Outcome<T>>, farewell: impl FnOnce()) -> Outcome<T> {
     tokio::select! {
+        // The work first: what is followed inside it has its own farewell.
+        biased;
         done = work => done,
         code = ended() => {
             let code = code.map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))?;
