@@ -23,9 +23,12 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// How many files' hashes are kept.
 const ETAGS_MAX: usize = 256;
 
+/// A file as it is now: path, length, time of change.
+type Seen = (PathBuf, u64, Option<SystemTime>);
+
 /// Hashes of files that did not change since.
 #[derive(Debug, Default)]
-pub(crate) struct Etags(Mutex<HashMap<(PathBuf, u64, Option<SystemTime>), String>>);
+pub(crate) struct Etags(Mutex<HashMap<Seen, String>>);
 
 /// A program of ours for one platform.
 #[derive(Debug, PartialEq, Eq)]
@@ -123,7 +126,7 @@ fn open(etags: &Etags, directory: &Path, program: &Program) -> io::Result<Option
 }
 
 impl Etags {
-    fn of(&self, file: &mut std::fs::File, key: (PathBuf, u64, Option<SystemTime>)) -> io::Result<String> {
+    fn of(&self, file: &mut std::fs::File, key: Seen) -> io::Result<String> {
         if let Some(etag) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(etag.clone());
         }

@@ -2,12 +2,18 @@
 
 use crate::error::ApiError;
 use axum::{
+    body::Body,
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
     response::{IntoResponse, Response},
 };
 use berth_domain::limit::BODY_BYTES_MAX;
-use http::request::Parts;
+use bytes::Bytes;
+use http::{StatusCode, request::Parts};
 use serde::{Serialize, de::DeserializeOwned};
+use std::time::Duration;
+
+/// How long a whole body may take; a state of the greatest size needs 0.5 MB/s.
+const BODY_PATIENCE: Duration = Duration::from_secs(120);
 
 /// A JSON request body of at most [`BODY_BYTES_MAX`] bytes. The content type is not regarded, as in Coder.
 pub(crate) struct Json<T>(pub(crate) T);
@@ -16,11 +22,15 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let body = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX)
-            .await
-            .map_err(|_| ApiError::too_large(format!("the request body is larger than {BODY_BYTES_MAX} bytes, or was cut off")))?;
-        parse(&body).map(Self)
+        parse(&whole(request.into_body(), BODY_BYTES_MAX).await?).map(Self)
     }
+}
+
+/// The bytes of a body, at most `limit` and not for ever.
+pub(crate) async fn whole(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    let bytes = tokio::time::timeout(BODY_PATIENCE, axum::body::to_bytes(body, limit)).await;
+    let slow = |_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "the request body did not come in time");
+    bytes.map_err(slow)?.map_err(|_| ApiError::too_large(format!("the request body is larger than {limit} bytes, or was cut off")))
 }
 
 impl<T: Serialize> IntoResponse for Json<T> {

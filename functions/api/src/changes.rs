@@ -2,7 +2,7 @@
 //!
 //! A poke carries no data, so a lost one costs a few seconds and never a wrong view: watchers also re-read on their own.
 
-use berth_domain::{AgentId, WorkspaceId};
+use berth_domain::{AgentId, TokenId, WorkspaceId};
 use berth_store::JobId;
 use std::{collections::HashSet, time::Duration};
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -19,6 +19,8 @@ pub enum Topic {
     Job(JobId),
     /// An agent: its row, its presence or its log.
     Agent(AgentId),
+    /// A session or API token: it may have ended.
+    Session(TokenId),
 }
 
 /// The bus. Clones are the same bus.
@@ -43,7 +45,7 @@ impl Changes {
         Listener(self.0.subscribe())
     }
 
-    /// How many sockets listen.
+    /// How many listeners there are; an open socket has two.
     #[must_use]
     pub fn listeners(&self) -> usize {
         self.0.receiver_count()

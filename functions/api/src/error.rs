@@ -82,6 +82,10 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the server cannot {doing}; its log says why"))
     }
 
+    pub(crate) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
     pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
         self.body.detail = Some(detail.into());
         self

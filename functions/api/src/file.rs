@@ -17,9 +17,14 @@ use berth_wire::template::UploadedFile;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{HeaderMap, StatusCode, header};
-use std::io::{Seek, SeekFrom};
+use std::{
+    io::{Seek, SeekFrom},
+    time::Duration,
+};
 use tokio::io::AsyncWriteExt;
 
+/// How long the next bytes of an upload may take.
+const CHUNK_PATIENCE: Duration = Duration::from_secs(60);
 /// The media types of a tar.
 const TAR_TYPES: [&str; 3] = ["application/x-tar", "application/tar", "application/octet-stream"];
 
@@ -56,7 +61,8 @@ async fn receive(body: Body) -> Answer<Bytes> {
     let file = tempfile::tempfile().map_err(broken)?;
     let mut writer = tokio::io::BufWriter::new(tokio::fs::File::from_std(file));
     let (mut stream, mut length) = (body.into_data_stream(), 0);
-    while let Some(chunk) = stream.next().await {
+    let slow = |_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "the upload stood still");
+    while let Some(chunk) = tokio::time::timeout(CHUNK_PATIENCE, stream.next()).await.map_err(slow)? {
         let chunk = chunk.map_err(|_| ApiError::bad("the upload was cut off"))?;
         length += chunk.len();
         if length > ARCHIVE_BYTES_MAX {

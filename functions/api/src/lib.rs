@@ -20,6 +20,7 @@ mod host_key;
 mod init_script;
 mod limit;
 mod log;
+mod page;
 mod password;
 mod port;
 mod route;
@@ -128,6 +129,7 @@ impl Api {
 
     /// A job was queued: tell the dispatcher and whoever watches.
     pub(crate) async fn announce(&self, job: JobId) {
+        tracing::info!(%job, "a job is queued");
         self.app.announce.announce(job).await;
         self.poke_job(job);
     }

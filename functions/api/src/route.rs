@@ -4,8 +4,8 @@
 //! says about objects is the handler's to ask, and the authorization matrix test holds both to the table.
 
 use crate::{
-    Shared, agent, binary, build, buildinfo, file, guard, init_script, log, runner, session, template, token, user, version, watch,
-    workspace,
+    Shared, agent, binary, build, buildinfo, file, guard, init_script, log, page, runner, session, template, token, user, version,
+    watch, workspace,
 };
 use axum::{
     Router,
@@ -73,6 +73,9 @@ fn deployment() -> Vec<Route> {
     vec![
         get(Public, "/healthz", buildinfo::health),
         get(Public, "/bin/{name}", binary::serve),
+        get(Public, "/cli-auth", page::form),
+        post(Public, "/cli-auth", page::token),
+        get(Public, "/login", page::form),
         get(Public, "/api/v2", buildinfo::root),
         get(Public, "/api/v2/buildinfo", buildinfo::build_info),
         get(Public, "/api/v2/init-script/{os}/{arch}", init_script::serve),

@@ -4,7 +4,7 @@
 use crate::{
     Api, Shared,
     agent::{check_batch, cut},
-    body::{Json, Segment},
+    body::{Json, Segment, whole},
     build::state_answer,
     error::{Answer, ApiError},
     file,
@@ -163,8 +163,7 @@ pub(crate) async fn push_state(
     body: Body,
 ) -> Answer<StatusCode> {
     check_job(&session, id)?;
-    let too_large = |_| ApiError::too_large(format!("the state is larger than {STATE_BYTES_MAX} bytes, or was cut off"));
-    let state = axum::body::to_bytes(body, STATE_BYTES_MAX).await.map_err(too_large)?;
+    let state = whole(body, STATE_BYTES_MAX).await?;
     api.store().push_state(&session, state).await?;
     Ok(StatusCode::NO_CONTENT)
 }

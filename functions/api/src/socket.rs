@@ -122,31 +122,39 @@ pub(crate) struct Pace {
     api: Shared,
     caller: Authenticated,
     listener: Listener,
-    checked: Instant,
+    /// Hears of the caller's session alone, so that what is told of others cannot drown it.
+    session: Listener,
+    session_topic: HashSet<Topic>,
+    check: Instant,
     beat: Instant,
 }
 
 impl Pace {
     pub(crate) fn new(api: &Shared, caller: &Authenticated) -> Self {
         let now = Instant::now();
-        let listener = api.app.changes.listen();
-        Self { api: Shared::clone(api), caller: caller.clone(), listener, checked: now, beat: now + PING }
+        let (listener, session) = (api.app.changes.listen(), api.app.changes.listen());
+        let session_topic = HashSet::from([Topic::Session(caller.0.session.id)]);
+        let (check, beat) = (now + CHECK_SESSION, now + PING);
+        Self { api: Shared::clone(api), caller: caller.clone(), listener, session, session_topic, check, beat }
     }
 
     /// Waits for the next turn. Dropping the future loses nothing.
     pub(crate) async fn turn(&mut self, topics: &HashSet<Topic>) -> Turn {
-        if self.checked.elapsed() >= CHECK_SESSION {
-            if !self.caller.0.still_stands(&self.api).await {
-                return Turn::Stop;
+        loop {
+            if self.check <= Instant::now() {
+                if !self.caller.0.still_stands(&self.api).await {
+                    return Turn::Stop;
+                }
+                self.check = Instant::now() + CHECK_SESSION;
             }
-            self.checked = Instant::now();
-        }
-        tokio::select! {
-            () = self.api.app.drain.cancelled() => Turn::Stop,
-            () = self.listener.changed(topics, READ_AGAIN) => Turn::Read,
-            () = tokio::time::sleep_until(self.beat) => {
-                self.beat = Instant::now() + PING;
-                Turn::Beat
+            tokio::select! {
+                () = self.api.app.drain.cancelled() => return Turn::Stop,
+                () = self.session.changed(&self.session_topic, CHECK_SESSION) => self.check = Instant::now(),
+                () = self.listener.changed(topics, READ_AGAIN) => return Turn::Read,
+                () = tokio::time::sleep_until(self.beat) => {
+                    self.beat = Instant::now() + PING;
+                    return Turn::Beat;
+                }
             }
         }
     }

@@ -124,6 +124,7 @@ pub(crate) async fn create(
         deleted: false,
     };
     api.store().create_template(&template).await?;
+    tracing::info!(template.name = %template.name, by = %caller.user.username, "a template is made");
     api.versions.forget();
     Ok((StatusCode::CREATED, Json(view::template(template))))
 }
@@ -161,6 +162,7 @@ pub(crate) async fn remove(
 ) -> Answer<Json<Value>> {
     caller.actor.may_manage_templates()?;
     api.store().delete_template(id, api.now()).await?;
+    tracing::info!(template.id = %id, by = %caller.user.username, "a template is deleted");
     api.versions.forget();
     Ok(Json(json!({ "message": "the template is deleted" })))
 }

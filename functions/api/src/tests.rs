@@ -3,6 +3,7 @@
 mod agent;
 mod build;
 mod fixture;
+mod junk;
 mod machine;
 mod matrix;
 mod person;

@@ -1,20 +1,19 @@
 //! Sessions and API tokens. The text is shown once; the store has its hash.
 
 use crate::{
-    Api, Shared,
-    body::{Json, Segment},
+    Api, Shared, Topic,
+    body::{Json, Segment, parse, whole},
     error::{Answer, ApiError},
     session::{Authenticated, SignedIn},
     user, view,
 };
-use axum::extract::State;
+use axum::{body::Body, extract::State};
 use berth_domain::{
     Secret, SessionToken, TokenId, UserId,
-    limit::{API_TOKEN_SECONDS, API_TOKEN_SECONDS_MAX, SESSION_SECONDS},
+    limit::{API_TOKEN_SECONDS, API_TOKEN_SECONDS_MAX, BODY_BYTES_MAX, SESSION_SECONDS},
 };
 use berth_store::{Session, SessionKind};
 use berth_wire::user::{ApiKey, CreateToken, CreatedToken};
-use bytes::Bytes;
 use http::StatusCode;
 use jiff::SignedDuration;
 
@@ -50,10 +49,11 @@ pub(crate) async fn create(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
     Segment(text): Segment<String>,
-    body: Bytes,
+    body: Body,
 ) -> Answer<(StatusCode, Json<CreatedToken>)> {
     let user = user::oneself(&api, &caller, &text).await?;
-    let wanted: CreateToken = if body.is_empty() { CreateToken::default() } else { crate::body::parse(&body)? };
+    let body = whole(body, BODY_BYTES_MAX).await?;
+    let wanted: CreateToken = if body.is_empty() { CreateToken::default() } else { parse(&body)? };
     let seconds = lifetime_seconds(wanted.lifetime)?;
     let name = wanted.token_name;
     if name.len() > TOKEN_NAME_BYTES_MAX || name.chars().any(char::is_control) {
@@ -108,8 +108,15 @@ pub(crate) async fn end(
     Segment(key): Segment<(String, String)>,
 ) -> Answer<StatusCode> {
     let session = find(&api, &caller, &key).await?;
-    api.store().end_session(session.id).await?;
+    end_session(&api, session.id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Ends a session, and the sockets that were opened with it.
+pub(crate) async fn end_session(api: &Api, id: TokenId) -> Answer<()> {
+    api.store().end_session(id).await?;
+    api.app.changes.poke(Topic::Session(id));
+    Ok(())
 }
 
 /// The session or token that a path names by id or, for tokens, by name.

@@ -26,7 +26,7 @@ const EMAIL_BYTES_MAX: usize = 254;
 const FULL_NAME_BYTES_MAX: usize = 128;
 
 /// The client's address, when the server was told to note it.
-pub(crate) struct Peer(Option<IpAddr>);
+pub(crate) struct Peer(pub(crate) Option<IpAddr>);
 
 impl<S: Sync> FromRequestParts<S> for Peer {
     type Rejection = ApiError;
@@ -54,6 +54,7 @@ pub(crate) async fn create_first(
     let draft = Draft { email: body.email, username: body.username, name: body.name, password: body.password };
     let user = draft.user(&api, vec![Role::Owner]).await?;
     api.store().create_first_user(&user).await?;
+    tracing::info!(user.name = %user.username, "the first user is made");
     Ok((StatusCode::CREATED, Json(CreatedFirstUser { user_id: user.id.0, organization_id: OrganizationId::DEFAULT.0 })))
 }
 
@@ -108,21 +109,33 @@ pub(crate) async fn auth_methods() -> Json<AuthMethods> {
 
 /// Signs in. Unknown addresses, wrong passwords and suspended users get the same answer after the same work.
 pub(crate) async fn login(State(api): State<Shared>, Peer(peer): Peer, Json(body): Json<Login>) -> Answer<Response> {
-    let attempt = api.logins.attempt(peer, &body.email, api.now())?;
-    let user = api.store().user_by_email(body.email.trim()).await?;
+    let session_token = sign_in(&api, peer, &body.email, body.password).await?;
+    let cookie = cookie(&api, session_token.expose(), "")?;
+    let mut response = (StatusCode::CREATED, Json(LoggedIn { session_token })).into_response();
+    response.headers_mut().append(SET_COOKIE, cookie);
+    Ok(response)
+}
+
+/// A new session for whoever knows the password.
+pub(crate) async fn sign_in(api: &Api, peer: Option<IpAddr>, email: &str, password: Secret) -> Answer<Secret> {
+    let email = email.trim();
+    let attempt = api.logins.attempt(peer, email, api.now())?;
+    let user = match parse_email(email) {
+        Ok(email) => api.store().user_by_email(&email).await?,
+        Err(_) => None, // No key of the table, and nobody's.
+    };
     let stored = user.as_ref().and_then(|user| user.password_hash.clone());
-    let right = api.passwords.verify(body.password, stored).await?;
+    let right = api.passwords.verify(password, stored).await?;
     let Some(user) = user.filter(|user| right && !user.suspended) else {
+        tracing::info!(peer = peer.map(tracing::field::display), "a sign-in was refused");
         return Err(ApiError::new(StatusCode::UNAUTHORIZED, "the e-mail address or the password is wrong"));
     };
     attempt.succeeded();
-    let session = token::issue_session(&api, user.id).await?;
+    let session = token::issue_session(api, user.id).await?;
+    tracing::info!(user.name = %user.username, peer = peer.map(tracing::field::display), "signed in");
     let seen = UserChange { last_seen_at: Some(api.now()), ..UserChange::default() };
     api.store().update_user(user.id, seen, api.now()).await?;
-    let cookie = cookie(&api, session.expose(), "")?;
-    let mut response = (StatusCode::CREATED, Json(LoggedIn { session_token: session })).into_response();
-    response.headers_mut().append(SET_COOKIE, cookie);
-    Ok(response)
+    Ok(session)
 }
 
 /// Ends the session that the request came with, on the server: all tabs are signed out.
@@ -130,7 +143,7 @@ pub(crate) async fn logout(State(api): State<Shared>, Authenticated(caller): Aut
     if caller.session.kind != SessionKind::Session {
         return Err(ApiError::bad("an API token is not signed out but deleted"));
     }
-    api.store().end_session(caller.session.id).await?;
+    token::end_session(&api, caller.session.id).await?;
     let mut response = Json(json!({ "message": "signed out" })).into_response();
     response.headers_mut().append(SET_COOKIE, cookie(&api, "", "; Max-Age=0")?);
     Ok(response)
@@ -147,8 +160,10 @@ pub(crate) async fn find(api: &Api, caller: &SignedIn, text: &str) -> Answer<Opt
     if text == "me" || caller.user.username.key() == text.to_ascii_lowercase() || text.parse() == Ok(caller.user.id) {
         return Ok(Some(caller.user.clone()));
     }
-    if let Ok(id) = text.parse() {
-        return Ok(api.store().user(id).await?);
+    if let Ok(id) = text.parse()
+        && let Some(user) = api.store().user(id).await?
+    {
+        return Ok(Some(user));
     }
     match Username::parse(text) {
         Ok(name) => Ok(api.store().user_by_name(&name).await?),
@@ -213,6 +228,7 @@ pub(crate) async fn create(
     let draft = Draft { email: body.email, username: body.username, name: body.name, password: body.password };
     let user = draft.user(&api, roles).await?;
     api.store().create_user(&user).await?;
+    tracing::info!(user.name = %user.username, by = %caller.user.username, "a user is made");
     Ok((StatusCode::CREATED, Json(view::user(user))))
 }
 
@@ -235,7 +251,7 @@ pub(crate) async fn change_password(
     api.store().update_user(user.id, UserChange { password_hash, ..UserChange::default() }, api.now()).await?;
     for session in api.store().sessions_of(user.id).await? {
         if session.id != caller.session.id && session.kind == SessionKind::Session {
-            api.store().end_session(session.id).await?;
+            token::end_session(&api, session.id).await?;
         }
     }
     Ok(StatusCode::NO_CONTENT)

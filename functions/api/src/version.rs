@@ -178,6 +178,7 @@ pub(crate) async fn by_name(
     Segment((id, name)): Segment<(TemplateId, String)>,
 ) -> Answer<Json<berth_wire::template::Version>> {
     template::existing(&api, id).await?;
-    let version = api.store().version_by_name(id, &name).await?;
-    Ok(Json(view::version(version.ok_or_else(|| ApiError::missing("template version"))?)))
+    let missing = || ApiError::missing("template version");
+    let name = check_name(name).map_err(|_| missing())?;
+    Ok(Json(view::version(api.store().version_by_name(id, &name).await?.ok_or_else(missing)?)))
 }

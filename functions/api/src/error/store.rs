@@ -143,7 +143,7 @@ impl From<CancelError> for ApiError {
     fn from(error: CancelError) -> Self {
         match error {
             CancelError::Missing(_) => Self::missing("job"),
-            CancelError::Ended { status, .. } => Self::conflict(format!("there is nothing to cancel: the job has {status}")),
+            CancelError::Ended { status, .. } => Self::conflict(format!("there is nothing to cancel: the job is {status}")),
             CancelError::Table(error) => error.into(),
         }
     }

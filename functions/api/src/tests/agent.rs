@@ -171,3 +171,18 @@ async fn a_token_is_good_for_the_newest_build_only() {
     up.world.run(JobId::Build(stop["id"].as_str().unwrap().parse().unwrap()), json!({ "outcome": { "kind": "succeeded" } })).await;
     assert!(matches!(up.world.by(&up.token).post(manifest, hello).await.status.as_u16(), 401 | 403));
 }
+
+#[tokio::test]
+async fn a_canceled_build_leaves_the_agent_as_it_was() {
+    let up = up().await;
+    up.world.connect(up.agent, &up.token).await;
+    let builds = format!("/api/v2/workspaces/{}/builds", up.workspace["id"].as_str().unwrap());
+    let stop = up.world.by(&up.ada).post(&builds, json!({ "transition": "stop" })).await.is(201);
+    assert_eq!(up.seen().await["status"], "connected", "while the stop waits");
+    let cancel = format!("/api/v2/workspacebuilds/{}/cancel", stop["id"].as_str().unwrap());
+    up.world.by(&up.ada).patch(&cancel, json!({})).await.is(200);
+    let shown = up.world.by(&up.ada).get("/api/v2/users/me/workspace/dev").await.is(200);
+    let agent = &shown["latest_build"]["resources"][0]["agents"][0];
+    assert_eq!((&shown["latest_build"]["status"], &agent["status"]), (&json!("canceled"), &json!("connected")));
+    up.ticket(&up.ada).await.is(200);
+}

@@ -162,6 +162,6 @@ fn every_change_needs_somebody() {
     // Set-up works once; signing in and claiming carry their secret in the body.
     assert_eq!(
         open.into_iter().collect::<Vec<_>>(),
-        ["/api/v2/runner/jobs/{job}/claim", "/api/v2/users/first", "/api/v2/users/login"]
+        ["/api/v2/runner/jobs/{job}/claim", "/api/v2/users/first", "/api/v2/users/login", "/cli-auth"]
     );
 }

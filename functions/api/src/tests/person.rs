@@ -282,3 +282,24 @@ async fn the_deployment_says_what_it_is() {
     assert!(world.by(&token).get("/api/v2/deployment/ssh").await.is(200)["ssh_config_options"].is_object());
     assert_eq!(world.by(&token).get("/api/v2/appearance").await.is(200)["application_name"], "Berth");
 }
+
+#[tokio::test]
+async fn the_cli_auth_page_shows_a_token_to_who_signs_in_on_it() {
+    let world = World::new().await;
+    world.nobody().post(FIRST, ada()).await.is(201);
+    let form = world.nobody().get("/cli-auth").await;
+    assert_eq!((form.status.as_u16(), form.headers["content-type"].to_str().unwrap()), (200, "text/html; charset=utf-8"));
+    assert!(form.headers["content-security-policy"].to_str().unwrap().contains("form-action 'self'"));
+    let send = async |body: &str, origin: &str| {
+        let request = Request::post("/cli-auth").header("host", "berth.example.com").header("origin", origin);
+        world.request(request.body(Body::from(body.to_owned())).unwrap()).await
+    };
+    let right = "email=ada%40example.com&password=correct+horse";
+    assert_eq!(send(right, "https://evil.com").await.status, 403);
+    let wrong = send("email=ada%40example.com&password=x", "https://berth.example.com").await;
+    assert!(wrong.status == 401 && String::from_utf8_lossy(&wrong.bytes).contains("is wrong"));
+    let shown = send(right, "https://berth.example.com").await;
+    let text = String::from_utf8(shown.bytes.to_vec()).unwrap();
+    let token = text.split("<code>").nth(1).unwrap().split("</code>").next().unwrap();
+    assert_eq!(world.by(token).get("/api/v2/users/me").await.is(200)["username"], "ada");
+}

@@ -201,7 +201,7 @@ async fn open_sockets_end_when_the_server_stops_and_leave_no_listener() {
     let mut other = served.open(&format!("/api/v2/workspaces/{}/watch-ws", served.id()), &served.admin, None).await.unwrap();
     next(&mut socket).await.unwrap();
     next(&mut other).await.unwrap();
-    assert_eq!(served.world.app.changes.listeners(), 2);
+    assert_eq!(served.world.app.changes.listeners(), 4);
     other.send(Message::Close(None)).await.unwrap();
     served.world.app.drain.cancel();
     assert_eq!(next(&mut socket).await, Err(Some(CloseCode::Away)));
@@ -211,4 +211,21 @@ async fn open_sockets_end_when_the_server_stops_and_leave_no_listener() {
         }
     };
     tokio::time::timeout(DEADLINE, gone).await.expect("a watcher outlived its socket");
+}
+
+#[tokio::test]
+async fn signing_out_ends_what_was_opened_with_the_session_and_nothing_else() {
+    let served = served().await;
+    let path = format!("/api/v2/workspaces/{}/watch-ws", served.id());
+    let key = served.world.by(&served.admin).post("/api/v2/users/me/keys/tokens", json!({ "token_name": "ide" })).await.is(201);
+    let mut ide = served.open(&path, key["key"].as_str().unwrap(), None).await.unwrap();
+    let mut page = served.open(&path, &served.admin, None).await.unwrap();
+    next(&mut ide).await.unwrap();
+    next(&mut page).await.unwrap();
+    served.world.by(&served.admin).delete("/api/v2/users/me/keys/ide").await.is(204);
+    assert_eq!(next(&mut ide).await, Err(Some(CloseCode::Away)));
+    served.world.claim(served.job()).await;
+    assert_eq!(next(&mut page).await.unwrap()["data"]["latest_build"]["status"], "starting");
+    served.world.by(&served.admin).post("/api/v2/users/logout", json!({})).await.is(200);
+    assert_eq!(next(&mut page).await, Err(Some(CloseCode::Away)));
 }

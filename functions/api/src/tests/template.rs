@@ -62,6 +62,7 @@ async fn a_second_version_becomes_active_when_it_is_told_to() {
     let world = World::new().await;
     let admin = world.user("ada", &[Role::TemplateAdmin]).await;
     let (template, first) = world.template(&admin, "linux", json!([])).await;
+    world.pass(1);
     let second = world.version(&admin, Some(&template), json!([])).await;
     let path = format!("/api/v2/templates/{template}");
     assert_eq!(world.by(&admin).get(&path).await.is(200)["active_version_id"], json!(first));
@@ -165,5 +166,5 @@ async fn an_import_is_canceled_while_it_waits() {
     let cancel = format!("/api/v2/templateversions/{id}/cancel");
     world.by(&admin).patch(&cancel, json!({})).await.is(200);
     assert_eq!(world.by(&admin).get(&format!("/api/v2/templateversions/{id}")).await.is(200)["job"]["status"], "canceled");
-    assert_eq!(world.by(&admin).patch(&cancel, json!({})).await.refused(409), "there is nothing to cancel: the job has canceled");
+    assert_eq!(world.by(&admin).patch(&cancel, json!({})).await.refused(409), "there is nothing to cancel: the job is canceled");
 }

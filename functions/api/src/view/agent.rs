@@ -3,7 +3,7 @@
 use super::Agents;
 use crate::port::Presence;
 use berth_domain::{
-    AgentId, AgentStatus, AppHealth, Lifecycle, Timestamp,
+    AgentId, AgentStatus, AppHealth, JobStatus, Lifecycle, Timestamp,
     limit::{AGENT_CONNECT_SECONDS, AGENT_HELLO_SECONDS},
 };
 use berth_store::{Agent, Build, Resource};
@@ -67,9 +67,14 @@ fn health(status: AgentStatus, lifecycle: Lifecycle) -> AgentHealth {
     AgentHealth { healthy: reason.is_empty(), reason: reason.to_owned() }
 }
 
+/// A build that did not succeed shows what it left of the one before, whose agents live on.
+fn left_as_it_was(build: &Build) -> bool {
+    matches!(build.job.status, JobStatus::Failed | JobStatus::Canceled)
+}
+
 /// One agent of a build.
 pub(crate) fn agent(build: &Build, on: &Resource, definition: &runner::Agent, sight: &Sight<'_>) -> resource::Agent {
-    let row = sight.agents.get(&AgentId(definition.id)).filter(|row| row.build == build.id);
+    let row = sight.agents.get(&AgentId(definition.id)).filter(|row| row.build == build.id || left_as_it_was(build));
     let since = build.job.completed_at.unwrap_or(on.created_at);
     let status = status(row, definition, since, sight);
     let lifecycle = row.map_or(Lifecycle::Created, |row| row.lifecycle);
