@@ -1,7 +1,7 @@
 //! The API: an axum [`Router`] over the store.
 //!
 //! A handler parses, asks permission, calls one store operation, announces or pokes, and answers. Every route stands in one
-//! table ([`route`]) with who may call it; what the table does not name is 404. Paths and JSON are Coder's `/api/v2`
+//! table (`route.rs`) with who may call it; what the table does not name is 404. Paths and JSON are Coder's `/api/v2`
 //! (see `berth_wire`), the routes under `/api/v2/runner` and `.../ticket` are ours.
 //!
 //! The router keeps no state that a restart loses, but for login limits and the change bus.
