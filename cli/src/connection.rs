@@ -17,6 +17,7 @@ use berth_wire::{
     workspace::Workspace,
 };
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How often a workspace may change under our hands before we give up.
 const ROUNDS: usize = 8;
@@ -143,7 +144,10 @@ async fn introduce(
     let identity = Identity::generate();
     for _ in 0..ROUNDS {
         match client.ticket(agent.id, &identity.endpoint_id()).await {
-            Ok(ticket) => return connect(session, ticket, agent, identity).await,
+            Ok(ticket) => {
+                tracing::info!(agent.id = %agent.id, agent.endpoint = ticket.agent_endpoint_id, "introduced");
+                return connect(session, ticket, agent, identity).await;
+            }
             // It went away between our look and now.
             Err(error) if error.is_conflict() => {
                 let now = client.agent(agent.id).await?;
@@ -168,6 +172,7 @@ async fn connect(session: &Session, ticket: Ticket, agent: Agent, identity: Iden
     let tailnet = Tailnet::bind(config)
         .await
         .map_err(|error| Failure::new(error.to_string()).hint("does this machine allow UDP sockets?"))?;
+    let started = Instant::now();
     let mut health = tailnet.health();
     let denied = async {
         match health.wait_for(|health| matches!(health, Health::Denied { .. })).await.map(|health| health.clone()) {
@@ -182,7 +187,11 @@ async fn connect(session: &Session, ticket: Ticket, agent: Agent, identity: Iden
         }
     };
     match peer {
-        Ok(peer) => Ok(Connection { peer, ticket, agent, tailnet }),
+        Ok(peer) => {
+            let took_ms = started.elapsed().as_millis();
+            tracing::info!(agent.id = %agent.id, relay = %ticket.relay.url, direct_allowed = direct, took_ms, "connected");
+            Ok(Connection { peer, ticket, agent, tailnet })
+        }
         Err(failure) => {
             let _heard = tokio::time::timeout(FAREWELL, tailnet.close()).await;
             Err(failure)

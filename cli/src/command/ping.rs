@@ -19,6 +19,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// A round trip that takes longer is lost.
 const LOST: Duration = Duration::from_secs(5);
 
+/// After so many round trips a connection has found its direct path, if there is one.
+const SETTLED: usize = 3;
+
 /// Which workspace, how often.
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -99,7 +102,7 @@ fn summary(pongs: &[Pong], printer: Printer) -> Outcome {
         pongs.len(),
         if direct { "direct" } else { "relayed" }
     ))?;
-    if !direct {
+    if !direct && pongs.len() >= SETTLED {
         printer.hint("no direct path so far: a firewall blocks UDP, or --disable-direct-connections is set");
     }
     Ok(())

@@ -31,6 +31,8 @@ pub(crate) struct Story {
     pub(crate) job: (&'static str, &'static str),
     /// The status of the one workspace.
     pub(crate) workspace: &'static str,
+    /// The status of its one agent; empty for none.
+    pub(crate) agent: &'static str,
     /// What the template asks.
     pub(crate) parameters: Value,
     /// Whether the first log stream breaks off after two lines.
@@ -202,8 +204,19 @@ fn build(story: &Story) -> Value {
     let (status, error) = story.job;
     json!({"id": ID, "created_at": TIME, "updated_at": TIME, "workspace_id": ID, "workspace_name": "dev", "workspace_owner_id": ID,
         "workspace_owner_name": "ada", "template_version_id": ID, "template_version_name": "v1", "build_number": 1, "transition": "start",
-        "initiator_id": ID, "initiator_name": "ada", "reason": "cli", "resources": [], "status": story.workspace, "deadline": null,
+        "initiator_id": ID, "initiator_name": "ada", "reason": "cli", "resources": resources(story), "status": story.workspace, "deadline": null,
         "max_deadline": null, "job": {"id": ID, "created_at": TIME, "status": status, "error": error, "file_id": ID}})
+}
+
+fn resources(story: &Story) -> Value {
+    if story.agent.is_empty() {
+        return json!([]);
+    }
+    let agent = json!({"id": ID, "created_at": TIME, "updated_at": TIME, "status": story.agent, "lifecycle_state": "created", "name": "main",
+        "resource_id": ID, "architecture": "amd64", "operating_system": "linux", "version": "", "apps": [], "connection_timeout_seconds": 120,
+        "troubleshooting_url": "https://help.example/agents", "startup_script_behavior": "non-blocking", "health": {"healthy": false, "reason": ""}});
+    json!([{"id": ID, "created_at": TIME, "job_id": ID, "workspace_transition": "start", "type": "berth_process", "name": "dev", "hide": false,
+        "icon": "", "agents": [agent]}])
 }
 
 fn workspace(story: &Story) -> Value {

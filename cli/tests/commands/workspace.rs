@@ -92,3 +92,14 @@ fn a_delete_without_a_yes_deletes_nothing() {
     );
     assert!(deployment.heard().is_empty());
 }
+
+#[test]
+fn an_agent_that_never_came_says_where_to_look() {
+    let deployment = Deployment::tell(Story { workspace: "running", agent: "timeout", ..story() });
+    let person = Person::new().signed_in(&deployment.url);
+    let seen = person.types("ssh dev -- true");
+    let expected = "error: agent main of dev did not connect within 120 seconds\nhint: read https://help.example/agents, and `berth logs dev`\n";
+    assert_eq!((seen.code, seen.stderr.as_str()), (255, expected));
+    let seen = person.types("ssh dev.gpu -- true");
+    assert_eq!((seen.code, seen.stderr.as_str()), (255, "error: dev has no agent \"gpu\"\nhint: it has dev.main\n"));
+}

@@ -131,17 +131,17 @@ async fn finish(arguments: &Arguments, session: &Session, client: &Client, pushe
             };
             client.create_template(&wish).await?;
             session.printer.say(format_args!("Template {name} is new, with version {}.", version.name));
+            session.printer.hint(format_args!("`berth create NAME -t {name}` makes a workspace of it"));
         }
         Some(template) if arguments.activate => {
             client.activate_version(template.id, version.id).await?;
             session.printer.say(format_args!("Template {name} has version {} now.", version.name));
+            session.printer.hint(format_args!(
+                "new workspaces get it: `berth create NAME -t {name}`; others move to it with `berth update NAME`"
+            ));
         }
-        Some(_) => {
-            session.printer.say(format_args!("Template {name} got version {}, which is not active.", version.name));
-            return Ok(());
-        }
+        Some(_) => session.printer.say(format_args!("Template {name} got version {}, which is not active.", version.name)),
     }
-    session.printer.hint(format_args!("`berth create NAME -t {name}` makes a workspace of it"));
     Ok(())
 }
 
