@@ -256,7 +256,12 @@ pub fn read_optional(path: &Path) -> Outcome<Option<String>> {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => {
-            Err(Failure::new(format!("cannot read {}: {}", path.display(), plain(&error))).hint("check its permissions and owner"))
+            let hint = if error.kind() == io::ErrorKind::InvalidData {
+                "save it as UTF-8 text"
+            } else {
+                "check its permissions and owner"
+            };
+            Err(Failure::new(format!("cannot read {}: {}", path.display(), plain(&error))).hint(hint))
         }
     }
 }
