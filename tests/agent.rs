@@ -47,5 +47,7 @@ resource "coder_script" "bad" {
     berth.ok(&["templates", "push", "scripts", "--directory", &directory, "--yes"]);
     let _created = berth.run(&["create", "dev", "--template", "scripts", "--yes"]);
     eventually("the start error", || (agent(&berth)["lifecycle_state"] == "start_error").then_some(()));
-    eventually("the script's file", || (berth.run(&["ssh", "--no-wait", "dev", "--", "cat", "script-ran"]).stdout == "done\n").then_some(()));
+    eventually("the script's file", || {
+        (berth.run(&["ssh", "--no-wait", "dev", "--", "cat", "script-ran"]).stdout == "done\n").then_some(())
+    });
 }

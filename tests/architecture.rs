@@ -31,7 +31,8 @@ fn packages() -> BTreeMap<String, Vec<String>> {
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let package = |package: &serde_json::Value| {
         let normal = |dependency: &&serde_json::Value| dependency["kind"].is_null();
-        let names = package["dependencies"].as_array().unwrap().iter().filter(normal).map(|one| one["name"].as_str().unwrap().to_owned());
+        let names =
+            package["dependencies"].as_array().unwrap().iter().filter(normal).map(|one| one["name"].as_str().unwrap().to_owned());
         (package["name"].as_str().unwrap().to_owned(), names.collect())
     };
     metadata["packages"].as_array().unwrap().iter().map(package).collect()
@@ -43,7 +44,8 @@ fn arrows_point_down_only() {
     let known: Vec<_> = ARROWS.iter().map(|(name, _)| *name).collect();
     for (name, dependencies) in &packages {
         let allowed = ARROWS.iter().find(|(known, _)| known == name).map(|(_, allowed)| *allowed);
-        let allowed = allowed.unwrap_or_else(|| panic!("{name} is not in the table of arrows: draw it in ARCHITECTURE.md and here"));
+        let allowed =
+            allowed.unwrap_or_else(|| panic!("{name} is not in the table of arrows: draw it in ARCHITECTURE.md and here"));
         for dependency in dependencies.iter().filter(|dependency| known.contains(&dependency.as_str())) {
             assert!(allowed.contains(&dependency.as_str()), "{name} -> {dependency} is not an arrow of ARCHITECTURE.md");
         }

@@ -1,7 +1,10 @@
 //! Builds: transitions, cancel, history, logs, and what happens when a part dies.
 
 use crate::harness::{Berth, eventually, template};
+use berth_domain::Transition;
+use berth_wire::build::CreateBuild;
 use nix::sys::signal::{Signal, kill};
+use std::process::Stdio;
 
 /// A template whose start takes as long as a marker file is missing, after one resource is there.
 fn slow(berth: &Berth) -> String {
@@ -28,7 +31,7 @@ fn hanging() -> (Berth, std::process::Child) {
     let berth = Berth::signed_in();
     let directory = slow(&berth);
     berth.ok(&["templates", "push", "slow", "--directory", &directory, "--yes"]);
-    let create = berth.berth(&["create", "dev", "--template", "slow", "--yes"]).spawn().unwrap();
+    let create = berth.berth(&["create", "dev", "--template", "slow", "--yes"]).stderr(Stdio::null()).spawn().unwrap();
     eventually("the first resource in the pushed state", || {
         let logs = berth.run(&["logs", "dev"]).stdout;
         (logs.contains("terraform_data.first") && logs.contains("terraform_data.second")).then_some(())
@@ -54,11 +57,21 @@ fn start_stop_restart_keep_the_home_and_delete_leaves_nothing() {
     assert!(!std::path::Path::new(&home).exists(), "{home} is gone");
 }
 
-#[test]
-fn a_build_can_be_followed_and_canceled() {
+#[tokio::test]
+async fn a_build_can_be_followed_and_canceled() {
     let (berth, mut create) = hanging();
-    let busy = berth.fails(&["stop", "dev", "--yes"]);
-    assert!(busy.contains("build"), "a second build is refused while one runs: {busy}");
+    let client = berth.client();
+    let workspace = client.workspace_by_name("me", "dev").await.unwrap();
+    let stop = CreateBuild {
+        transition: Transition::Stop,
+        template_version_id: None,
+        rich_parameter_values: Vec::new(),
+        orphan: false,
+        log_level: None,
+        reason: None,
+    };
+    let busy = client.create_build(workspace.id, &stop).await.unwrap_err();
+    assert!(busy.is_conflict() && busy.to_string().contains("build 1"), "a second build is refused while one runs: {busy}");
     berth.ok(&["cancel", "dev"]);
     assert!(!create.wait().unwrap().success());
     eventually("the canceled status", || (status(&berth) == "canceled").then_some(()));
@@ -123,7 +136,8 @@ fn a_closed_terminal_during_create_does_not_stop_the_build() {
 #[test]
 fn a_failed_apply_shows_terraforms_reason_and_can_be_deleted() {
     let berth = Berth::signed_in();
-    let main = "resource \"terraform_data\" \"bad\" {\n  provisioner \"local-exec\" { command = \"echo no luck >&2; exit 3\" }\n}\n";
+    let main =
+        "resource \"terraform_data\" \"bad\" {\n  provisioner \"local-exec\" { command = \"echo no luck >&2; exit 3\" }\n}\n";
     let directory = template(&berth, "bad", main);
     berth.ok(&["templates", "push", "bad", "--directory", &directory, "--yes"]);
     let text = berth.fails(&["create", "dev", "--template", "bad", "--yes"]);

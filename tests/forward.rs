@@ -25,7 +25,8 @@ fn a_local_port_reaches_a_port_in_the_workspace() {
     });
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mapping = format!("{free}:{inside}");
-    let mut forward = berth.berth(&["port-forward", "dev", "--tcp", &mapping]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut forward =
+        berth.berth(&["port-forward", "dev", "--tcp", &mapping]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     for text in ["first", "second"] {
         let mut stream = eventually("the forwarded port", || TcpStream::connect(("127.0.0.1", free)).ok());
         stream.write_all(text.as_bytes()).unwrap();

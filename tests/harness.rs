@@ -56,6 +56,22 @@ pub(crate) fn binaries() -> PathBuf {
     directory
 }
 
+/// Runs a command to its end; one that does not end is a failure, not a hanging suite.
+pub(crate) fn finish(command: &mut Command) -> Answer {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = Pid::from_raw(child.id().try_into().unwrap());
+    let (done, timer) = std::sync::mpsc::channel::<()>();
+    let killer = std::thread::spawn(move || {
+        if timer.recv_timeout(PATIENCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            let _gone = kill(pid, Signal::SIGKILL);
+        }
+    });
+    let answer = child.wait_with_output().unwrap().into();
+    drop(done);
+    killer.join().unwrap();
+    answer
+}
+
 /// Waits until `condition` gives something.
 pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
@@ -164,7 +180,11 @@ impl Berth {
     pub(crate) fn program(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         let path = format!("{}:{}:/usr/sbin", binaries().display(), std::env::var("PATH").unwrap());
-        command.env_clear().env("PATH", path).env("HOME", self.home.path()).env("BERTH_CONFIG_DIR", self.home.path().join("config"));
+        command
+            .env_clear()
+            .env("PATH", path)
+            .env("HOME", self.home.path())
+            .env("BERTH_CONFIG_DIR", self.home.path().join("config"));
         command.env("USER", "ada").env("LANG", "C.UTF-8").env("TERM", "xterm-256color").env("TMPDIR", std::env::temp_dir());
         command.envs(self.environment.iter().cloned()).stdin(Stdio::null()).current_dir(self.home.path());
         command
@@ -172,7 +192,7 @@ impl Berth {
 
     /// Runs `berth` to its end.
     pub(crate) fn run(&self, arguments: &[&str]) -> Answer {
-        self.berth(arguments).output().unwrap().into()
+        finish(&mut self.berth(arguments))
     }
 
     /// Runs `berth`, which must succeed; gives what it printed.
@@ -240,21 +260,25 @@ impl Berth {
 
     /// The runner processes of this server.
     pub(crate) fn runners(&self) -> Vec<Pid> {
-        let record = |entry: fs::DirEntry| serde_json::from_slice::<serde_json::Value>(&fs::read(entry.path()).ok()?).ok()?["pid"].as_i64();
+        let record =
+            |entry: fs::DirEntry| serde_json::from_slice::<serde_json::Value>(&fs::read(entry.path()).ok()?).ok()?["pid"].as_i64();
         let records = fs::read_dir(self.data().join("tasks")).unwrap().flatten();
         records.filter_map(record).map(|pid| Pid::from_raw(pid.try_into().unwrap())).collect()
     }
 
     /// The agents of this server's workspaces.
     pub(crate) fn agents(&self) -> Vec<Pid> {
-        let is_agent = |pid: &Pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains("berth-agent"));
+        let is_agent = |pid: &Pid| {
+            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains("berth-agent"))
+        };
         self.workspace_processes().into_iter().filter(is_agent).collect()
     }
 
     /// Processes of ours whose command line or environment holds `text`, the server and this test excepted.
     pub(crate) fn processes(&self, text: &str) -> Vec<Pid> {
         let own = [std::process::id(), self.server.as_ref().map_or(0, Child::id)];
-        let holds = |path: PathBuf| fs::read(path).is_ok_and(|bytes| bytes.windows(text.len()).any(|window| window == text.as_bytes()));
+        let holds =
+            |path: PathBuf| fs::read(path).is_ok_and(|bytes| bytes.windows(text.len()).any(|window| window == text.as_bytes()));
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let Ok(id) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
@@ -277,7 +301,8 @@ impl Berth {
 
     fn is_ours(&self, pid: Pid) -> bool {
         let text = self.home.path().to_string_lossy().into_owned();
-        fs::read(format!("/proc/{pid}/environ")).is_ok_and(|bytes| bytes.windows(text.len()).any(|window| window == text.as_bytes()))
+        fs::read(format!("/proc/{pid}/environ"))
+            .is_ok_and(|bytes| bytes.windows(text.len()).any(|window| window == text.as_bytes()))
     }
 }
 

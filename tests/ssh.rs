@@ -1,10 +1,10 @@
 //! SSH: our own client, and the stock OpenSSH tools after `berth config-ssh`.
 
-use crate::harness::{Answer, Berth};
+use crate::harness::{Answer, Berth, finish};
 use std::{fs, io::Write, process::Stdio};
 
 fn answer(command: &mut std::process::Command) -> Answer {
-    command.output().unwrap().into()
+    finish(command)
 }
 
 #[test]

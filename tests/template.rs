@@ -31,7 +31,11 @@ fn a_syntax_error_is_shown_in_terraforms_words_with_file_and_line() {
     assert!(text.contains("main.tf") && text.contains('2') && text.contains("Invalid expression"), "{text}");
     assert_eq!(berth.json(&["templates", "list"]).as_array().unwrap().len(), 0, "no half-made template");
 
-    let unknown = template(&berth, "unknown", "resource \"coder_agent\" \"a\" {\n  os = \"linux\"\n  arch = \"amd64\"\n  colour = \"red\"\n}\n");
+    let unknown = template(
+        &berth,
+        "unknown",
+        "resource \"coder_agent\" \"a\" {\n  os = \"linux\"\n  arch = \"amd64\"\n  colour = \"red\"\n}\n",
+    );
     let text = berth.fails(&["templates", "push", "unknown", "--directory", &unknown, "--yes"]);
     assert!(text.contains("main.tf") && text.contains("colour"), "{text}");
 }

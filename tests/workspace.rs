@@ -13,7 +13,14 @@ fn a_workspace_is_created_listed_shown_and_deleted() {
     let agent = &berth.json(&["show", "dev"])["latest_build"]["resources"];
     assert!(agent.to_string().contains("\"lifecycle_state\":\"ready\""), "{agent}");
 
-    for (query, found) in [("owner:me", 1), ("status:running template:local", 1), ("name:de", 1), ("status:stopped", 0), ("ada/dev", 1), ("owner:bob", 0)] {
+    for (query, found) in [
+        ("owner:me", 1),
+        ("status:running template:local", 1),
+        ("name:de", 1),
+        ("status:stopped", 0),
+        ("ada/dev", 1),
+        ("owner:bob", 0),
+    ] {
         assert_eq!(berth.json(&["list", "--search", query]).as_array().unwrap().len(), found, "{query}");
     }
     let text = berth.fails(&["list", "--search", "colour:red"]);

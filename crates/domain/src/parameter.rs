@@ -129,7 +129,9 @@ impl ParameterError {
     #[must_use]
     pub fn field(&self) -> &str {
         match self {
-            Self::Unknown(name) | Self::Twice(name) | Self::Missing(name) | Self::Immutable(name) | Self::Value { name, .. } => name,
+            Self::Unknown(name) | Self::Twice(name) | Self::Missing(name) | Self::Immutable(name) | Self::Value { name, .. } => {
+                name
+            }
         }
     }
 }
@@ -253,8 +255,18 @@ mod tests {
 
     fn parameter(kind: ParameterType) -> Parameter {
         Parameter {
-            name: "p".into(), display_name: String::new(), description: String::new(), kind, form_type: String::new(), mutable: false,
-            default: None, icon: String::new(), options: Vec::new(), rule: ParameterRule::default(), ephemeral: false, order: 0,
+            name: "p".into(),
+            display_name: String::new(),
+            description: String::new(),
+            kind,
+            form_type: String::new(),
+            mutable: false,
+            default: None,
+            icon: String::new(),
+            options: Vec::new(),
+            rule: ParameterRule::default(),
+            ephemeral: false,
+            order: 0,
         }
     }
 
@@ -265,7 +277,12 @@ mod tests {
     #[test]
     fn a_number_keeps_its_bounds_and_the_authors_words() {
         let mut disk = parameter(ParameterType::Number);
-        disk.rule = ParameterRule { min: Some(10), max: Some(100), error: Some("{value} GB is outside {min}-{max}".into()), ..Default::default() };
+        disk.rule = ParameterRule {
+            min: Some(10),
+            max: Some(100),
+            error: Some("{value} GB is outside {min}-{max}".into()),
+            ..Default::default()
+        };
         assert!(disk.check("50", None).is_ok());
         assert_eq!(disk.check("150", None).unwrap_err(), "150 GB is outside 10-100");
         assert_eq!(disk.check("many", None).unwrap_err(), "\"many\" is not a number");
@@ -295,7 +312,8 @@ mod tests {
     #[test]
     fn a_list_is_checked_item_by_item() {
         let mut tools = parameter(ParameterType::ListString);
-        tools.options = ["git", "vim"].map(|name| ParameterOption { name: name.into(), value: name.into(), ..Default::default() }).to_vec();
+        tools.options =
+            ["git", "vim"].map(|name| ParameterOption { name: name.into(), value: name.into(), ..Default::default() }).to_vec();
         assert!(tools.check("[\"git\",\"vim\"]", None).is_ok());
         assert!(tools.check("[\"emacs\"]", None).is_err());
         assert!(tools.check("git", None).is_err());

@@ -7,7 +7,11 @@ use std::{
 
 /// The flags of `berth server`.
 #[derive(Debug, Clone, clap::Parser)]
-#[command(name = "berth server", version, about = "Start Berth on this machine: API, relay and runners, with everything kept in one directory")]
+#[command(
+    name = "berth server",
+    version,
+    about = "Start Berth on this machine: API, relay and runners, with everything kept in one directory"
+)]
 pub struct Options {
     /// Where everything is kept; made if missing [default: ~/.local/share/berth]
     #[arg(long, value_name = "DIR", env = "BERTH_DATA_DIR")]
@@ -71,7 +75,9 @@ pub enum ConfigError {
     #[error("cannot find our own executable")]
     Executable(#[source] std::io::Error),
     /// A sibling executable is missing.
-    #[error("{0} is missing beside berth-local\nhint: install all four of berth, berth-local, berth-runner and berth-agent in one directory")]
+    #[error(
+        "{0} is missing beside berth-local\nhint: install all four of berth, berth-local, berth-runner and berth-agent in one directory"
+    )]
     Sibling(PathBuf),
     /// The data directory cannot be used.
     #[error("cannot use the data directory {path}: {source}\nhint: give another with --data DIR")]
@@ -100,8 +106,14 @@ impl Config {
                 return Err(ConfigError::Sibling(path));
             }
         }
-        let variable = |name: &str| environment.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| PathBuf::from(value));
-        let home = || variable("XDG_DATA_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/share"))).map(|base| base.join("berth"));
+        let variable = |name: &str| {
+            environment.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| PathBuf::from(value))
+        };
+        let home = || {
+            variable("XDG_DATA_HOME")
+                .or_else(|| variable("HOME").map(|home| home.join(".local/share")))
+                .map(|base| base.join("berth"))
+        };
         let path = options.data.clone().or_else(home).ok_or(ConfigError::NoHome)?;
         let data = make_private(&path).map_err(|source| ConfigError::Data { path, source })?;
         let access_url = options.access_url.as_deref().map(check_url).transpose()?;

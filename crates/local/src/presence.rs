@@ -11,7 +11,12 @@ pub(crate) struct RelayPresence(berth_relay::Presence);
 
 impl RelayPresence {
     /// Also pokes the change bus whenever an agent comes or goes.
-    pub(crate) fn start(trackers: &TaskTracker, presence: berth_relay::Presence, changes: Changes, drain: CancellationToken) -> Self {
+    pub(crate) fn start(
+        trackers: &TaskTracker,
+        presence: berth_relay::Presence,
+        changes: Changes,
+        drain: CancellationToken,
+    ) -> Self {
         let mut heard = presence.changed();
         trackers.spawn(drain.run_until_cancelled_owned(async move {
             loop {

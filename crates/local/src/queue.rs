@@ -36,8 +36,15 @@ impl Queue {
         let (announce, announced) = mpsc::unbounded_channel();
         let queue = Self { announce, paused: Arc::default() };
         let (store, changes, tasks, ended) = parts;
-        let worker =
-            Worker { store, changes, tasks, queue: queue.clone(), waiting: VecDeque::new(), known: HashSet::new(), builds_max: builds_max.max(1) };
+        let worker = Worker {
+            store,
+            changes,
+            tasks,
+            queue: queue.clone(),
+            waiting: VecDeque::new(),
+            known: HashSet::new(),
+            builds_max: builds_max.max(1),
+        };
         trackers.spawn(drain.run_until_cancelled_owned(worker.work(announced, ended)));
         queue
     }
@@ -129,7 +136,8 @@ impl Launch for Tasks {
     }
 
     async fn launch(&self, request: LaunchRequest) -> Result<(), LaunchError> {
-        self.start(request.job, request.task, &request.token).map_err(|error| LaunchError::Later(format!("cannot start a runner: {error}")))
+        self.start(request.job, request.task, &request.token)
+            .map_err(|error| LaunchError::Later(format!("cannot start a runner: {error}")))
     }
 }
 
@@ -137,4 +145,3 @@ impl Launch for Tasks {
 fn random() -> [u8; 32] {
     rand::random()
 }
-

@@ -82,7 +82,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let config = Arc::new(config);
     let (ended, ends) = mpsc::unbounded_channel();
     let tasks = Tasks::new(Arc::clone(&config), Arc::clone(&local_url), ended).map_err(ServeError::Data)?;
-    let queue = Queue::start(&trackers, (store.clone(), changes.clone(), tasks.clone(), ends), config.options.builds_max, drain.clone());
+    let queue =
+        Queue::start(&trackers, (store.clone(), changes.clone(), tasks.clone(), ends), config.options.builds_max, drain.clone());
     let presence = RelayPresence::start(&trackers, relay.presence(), changes.clone(), drain.clone());
 
     let app = App {

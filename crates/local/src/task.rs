@@ -19,7 +19,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::{process::Command, sync::{mpsc, watch}};
+use tokio::{
+    process::Command,
+    sync::{mpsc, watch},
+};
 use tokio_util::task::TaskTracker;
 
 /// How often a runner that an earlier server started is looked at; it is nobody's child.
@@ -61,7 +64,14 @@ impl Tasks {
     /// Adopts the tasks of an earlier server; `ended` hears of every end.
     pub(crate) fn new(config: Arc<Config>, local_url: Arc<str>, ended: mpsc::UnboundedSender<Ended>) -> io::Result<Self> {
         fs::create_dir_all(config.data.join("tasks"))?;
-        let tasks = Self { config, local_url, ended, watchers: TaskTracker::new(), running: Arc::default(), counted: watch::Sender::new(0) };
+        let tasks = Self {
+            config,
+            local_url,
+            ended,
+            watchers: TaskTracker::new(),
+            running: Arc::default(),
+            counted: watch::Sender::new(0),
+        };
         tasks.adopt()?;
         Ok(tasks)
     }

@@ -1,6 +1,6 @@
 //! Agents: one row each beside their workspace's, so that one Query reads a workspace with its agents.
 
-use berth_domain::{AgentId, BuildId, Lifecycle, Timestamp, TokenHash, UserId, Username, WorkspaceId, WorkspaceName, Transition};
+use berth_domain::{AgentId, BuildId, Lifecycle, Timestamp, TokenHash, Transition, UserId, Username, WorkspaceId, WorkspaceName};
 use berth_wire::{
     agent::{Hello, LifecycleReport},
     runner,
@@ -232,7 +232,8 @@ impl Store {
         let Some(workspace) = workspace else { return Err(AgentTokenError::Superseded(pointer.agent)) };
         let latest = &workspace.latest_build;
         let may_return = latest.transition == Transition::Start && latest.job.status.is_active();
-        let speaks = |agent: &Agent| workspace.live_build == Some(agent.build) && agent.token.is_some_and(|hash| hash.matches(token));
+        let speaks =
+            |agent: &Agent| workspace.live_build == Some(agent.build) && agent.token.is_some_and(|hash| hash.matches(token));
         match agent.filter(speaks) {
             Some(agent) => Ok((agent, workspace)),
             None if may_return => Err(AgentTokenError::Unknown),

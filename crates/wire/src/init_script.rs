@@ -101,7 +101,11 @@ mod tests {
 
     fn run(script: &str, directory: &Path, set: &[(&str, &str)]) -> (i32, String, String) {
         let mut command = Command::new("sh");
-        command.arg("-c").arg(script).env_clear().env("PATH", std::env::join_paths([directory, Path::new("/bin"), Path::new("/usr/bin")]).unwrap());
+        command
+            .arg("-c")
+            .arg(script)
+            .env_clear()
+            .env("PATH", std::env::join_paths([directory, Path::new("/bin"), Path::new("/usr/bin")]).unwrap());
         let output = command.env("HOME", directory).envs(set.iter().copied()).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
@@ -155,7 +159,10 @@ mod tests {
         let script = render("linux", "amd64", "https://berth.example.com").unwrap();
         let (status, _, error) = run(&script, &home, &[("BERTH_AGENT_ATTEMPTS", "1")]);
         assert_eq!(status, 1);
-        assert!(error.contains("cannot download https://berth.example.com/bin/berth-agent-linux-amd64 after 1 attempts"), "{error}");
+        assert!(
+            error.contains("cannot download https://berth.example.com/bin/berth-agent-linux-amd64 after 1 attempts"),
+            "{error}"
+        );
         std::fs::remove_dir_all(home).unwrap();
     }
 

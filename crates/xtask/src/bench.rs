@@ -21,8 +21,14 @@ pub(crate) struct Row {
 
 type Bench = fn(&World) -> Outcome<Vec<Row>>;
 
-const BENCHES: &[(&str, Bench)] =
-    &[("build", build::overhead), ("ssh", ssh::round), ("bulk", ssh::bulk), ("start", sizes::start), ("sizes", sizes::sizes), ("request", request::cpu)];
+const BENCHES: &[(&str, Bench)] = &[
+    ("build", build::overhead),
+    ("ssh", ssh::round),
+    ("bulk", ssh::bulk),
+    ("start", sizes::start),
+    ("sizes", sizes::sizes),
+    ("request", request::cpu),
+];
 
 /// Runs all benchmarks, or those named, and prints the table in Markdown.
 pub(crate) fn bench(names: &[String]) -> Outcome {
@@ -38,7 +44,9 @@ pub(crate) fn bench(names: &[String]) -> Outcome {
     let mut failed = 0;
     for (name, bench) in BENCHES.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|wanted| wanted == name)) {
         match bench(&world) {
-            Ok(rows) => rows.iter().for_each(|row| say(&format!("| {} | {} | {} | {} | {} |", row.what, row.ours, row.rival, row.ratio, row.aim))),
+            Ok(rows) => rows
+                .iter()
+                .for_each(|row| say(&format!("| {} | {} | {} | {} | {} |", row.what, row.ours, row.rival, row.ratio, row.aim))),
             Err(error) => {
                 failed += 1;
                 complain(&format!("{name}: {error}"));

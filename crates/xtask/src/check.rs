@@ -18,7 +18,15 @@ pub(crate) fn check() -> Outcome {
     step("Checking", "unused dependencies");
     run(Command::new(tool(MACHETE)?).current_dir(root()).arg("--with-metadata"))?;
     step("Checking", "bans, licences and sources of dependencies");
-    run(Command::new(tool(DENY)?).current_dir(root()).args(["--log-level", "error", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))
+    run(Command::new(tool(DENY)?).current_dir(root()).args([
+        "--log-level",
+        "error",
+        "check",
+        "--hide-inclusion-graph",
+        "bans",
+        "licenses",
+        "sources",
+    ]))
 }
 
 /// The path of a tool, installed on first use.

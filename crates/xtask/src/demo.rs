@@ -29,13 +29,18 @@ impl Options {
         let mut options = Self { once: false, data: None, port: 7090 };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
-            let (name, inline) = argument.split_once('=').map_or((argument.as_str(), None), |(name, value)| (name, Some(value.to_owned())));
+            let (name, inline) =
+                argument.split_once('=').map_or((argument.as_str(), None), |(name, value)| (name, Some(value.to_owned())));
             let mut value = || inline.clone().or_else(|| arguments.next().cloned()).ok_or(format!("{name} needs a value"));
             match name {
                 "--once" => options.once = true,
                 "--data" => options.data = Some(PathBuf::from(value()?)),
                 "--port" => options.port = value()?.parse().map_err(|_| "--port needs a number from 0 to 65535".to_owned())?,
-                _ => return Err(format!("{argument:?} is not an option of `cargo demo`\nhint: cargo demo [--once] [--data DIR] [--port N]")),
+                _ => {
+                    return Err(format!(
+                        "{argument:?} is not an option of `cargo demo`\nhint: cargo demo [--once] [--data DIR] [--port N]"
+                    ));
+                }
             }
         }
         Ok(options)
@@ -105,9 +110,16 @@ impl Demo {
         let ready = data.directory.join("demo-url");
         let _stale = fs::remove_file(&ready);
         step("Starting", &format!("berth server --data {} --port {port}", data.directory.display()));
-        let log = fs::File::create(data.directory.join("server.log")).map_err(|error| format!("cannot write the server's log: {error}"))?;
+        let log = fs::File::create(data.directory.join("server.log"))
+            .map_err(|error| format!("cannot write the server's log: {error}"))?;
         let mut command = Command::new(&berth);
-        command.arg("server").arg("--data").arg(&data.directory).args(["--port", &port.to_string()]).arg("--ready-file").arg(&ready);
+        command
+            .arg("server")
+            .arg("--data")
+            .arg(&data.directory)
+            .args(["--port", &port.to_string()])
+            .arg("--ready-file")
+            .arg(&ready);
         // Its own process group: Ctrl-C is for us, so that the workspace can be stopped before the server.
         command.stdin(Stdio::null()).stdout(log.try_clone().map_err(|error| error.to_string())?).stderr(log).process_group(0);
         let mut server = command.spawn().map_err(|error| format!("cannot start berth server: {error}"))?;
@@ -191,10 +203,12 @@ Ctrl-C here stops the workspace and the server; the data stays in {data}.",
         };
         step("Stopping", "berth server");
         let _signalled = Command::new("kill").arg(self.server.id().to_string()).status();
-        let status = wait_for("the server's end", Duration::from_secs(60), || self.server.try_wait().map_err(|error| error.to_string()));
+        let status =
+            wait_for("the server's end", Duration::from_secs(60), || self.server.try_wait().map_err(|error| error.to_string()));
         let address = self.url.trim_start_matches("http://").trim_end_matches('/').to_owned();
         let closed = if TcpStream::connect(address).is_ok() { Err("the server's port is still open".to_owned()) } else { Ok(()) };
-        let ended = status.and_then(|status| if status.success() { Ok(()) } else { Err(format!("berth server ended with {status}")) });
+        let ended =
+            status.and_then(|status| if status.success() { Ok(()) } else { Err(format!("berth server ended with {status}")) });
         down.and(ended).and(closed)
     }
 }
@@ -211,7 +225,13 @@ fn password(data: &Path) -> Outcome<String> {
     read.map_err(|error| format!("cannot read random numbers: {error}"))?;
     let password: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     let mut open = fs::OpenOptions::new();
-    let mut opened = open.write(true).create_new(true).mode(0o600).open(&file).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
-    std::io::Write::write_all(&mut opened, password.as_bytes()).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    let mut opened = open
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&file)
+        .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    std::io::Write::write_all(&mut opened, password.as_bytes())
+        .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
     Ok(password)
 }

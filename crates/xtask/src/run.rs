@@ -46,9 +46,13 @@ pub(crate) fn cargo() -> Command {
 
 /// The directory with the binaries of a profile (`debug` or `release`), wherever cargo's target directory is.
 pub(crate) fn binaries(profile: &str) -> Outcome<PathBuf> {
-    let output = cargo().args(["metadata", "--format-version=1", "--no-deps"]).output().map_err(|error| format!("cannot run cargo: {error}"))?;
+    let output = cargo()
+        .args(["metadata", "--format-version=1", "--no-deps"])
+        .output()
+        .map_err(|error| format!("cannot run cargo: {error}"))?;
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(|error| format!("cargo metadata: {error}"))?;
-    let target = metadata.get("target_directory").and_then(|value| value.as_str()).ok_or("cargo metadata names no target directory")?;
+    let target =
+        metadata.get("target_directory").and_then(|value| value.as_str()).ok_or("cargo metadata names no target directory")?;
     Ok(Path::new(target).join(profile))
 }
 

@@ -4,8 +4,14 @@ use crate::run::{Outcome, cargo, has, run, step};
 use std::process::Command;
 
 /// A program that a test drives, and the Debian package that brings it.
-const PROGRAMS: &[(&str, &str)] =
-    &[("ssh", "openssh-client"), ("sshd", "openssh-server"), ("rsync", "rsync"), ("git", "git"), ("curl", "curl"), ("tmux", "tmux")];
+const PROGRAMS: &[(&str, &str)] = &[
+    ("ssh", "openssh-client"),
+    ("sshd", "openssh-server"),
+    ("rsync", "rsync"),
+    ("git", "git"),
+    ("curl", "curl"),
+    ("tmux", "tmux"),
+];
 
 /// Installs, builds, tests.
 pub(crate) fn test(arguments: &[String]) -> Outcome {
@@ -20,7 +26,10 @@ pub(crate) fn test(arguments: &[String]) -> Outcome {
 pub(crate) fn install() -> Outcome {
     let missing: Vec<_> = PROGRAMS.iter().filter(|(program, _)| !has(program)).collect();
     if !has("terraform") && !has("tofu") {
-        return Err("neither terraform nor tofu is on PATH\nhint: install one of them (https://developer.hashicorp.com/terraform/install)".into());
+        return Err(
+            "neither terraform nor tofu is on PATH\nhint: install one of them (https://developer.hashicorp.com/terraform/install)"
+                .into(),
+        );
     }
     if missing.is_empty() {
         return Ok(());

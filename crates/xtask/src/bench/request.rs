@@ -67,6 +67,7 @@ fn read_answer(reader: &mut BufReader<TcpStream>) -> Outcome {
 fn ticks(pid: u32) -> Outcome<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).map_err(|error| error.to_string())?;
     let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let number = |position: usize| fields.get(position).and_then(|field| field.parse::<f64>().ok()).ok_or("an unreadable /proc stat");
+    let number =
+        |position: usize| fields.get(position).and_then(|field| field.parse::<f64>().ok()).ok_or("an unreadable /proc stat");
     Ok(number(11)? + number(12)?)
 }

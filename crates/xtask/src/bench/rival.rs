@@ -41,7 +41,8 @@ pub(crate) fn milliseconds(values: &[f64]) -> String {
 
 fn wall(command: &mut Command) -> Outcome<f64> {
     let started = Instant::now();
-    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().map_err(|error| error.to_string())?;
+    let status =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().map_err(|error| error.to_string())?;
     if !status.success() {
         return Err(format!("{command:?} ended with {status}"));
     }

@@ -51,7 +51,8 @@ impl World {
     }
 
     fn start_sshd(&mut self) -> Outcome {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_err(|error| error.to_string())?;
+        let free =
+            TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_err(|error| error.to_string())?;
         self.sshd_port = free.port();
         let (host, user) = (self.home.join("host_key"), self.home.join("user_key"));
         for key in [&host, &user] {
@@ -89,7 +90,18 @@ impl World {
     /// `ssh` to the stock server.
     pub(crate) fn ssh_direct(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("ssh");
-        command.args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]);
+        command.args([
+            "-F",
+            "none",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+            "-o",
+            "LogLevel=ERROR",
+        ]);
         command.arg("-i").arg(self.home.join("user_key")).args(["-p", &self.sshd_port.to_string(), "127.0.0.1"]).args(arguments);
         command
     }
@@ -104,7 +116,9 @@ impl World {
 
     /// What the person's session is.
     pub(crate) fn session(&self) -> Outcome<String> {
-        fs::read_to_string(self.home.join("config/session")).map(|session| session.trim().to_owned()).map_err(|error| error.to_string())
+        fs::read_to_string(self.home.join("config/session"))
+            .map(|session| session.trim().to_owned())
+            .map_err(|error| error.to_string())
     }
 
     /// `berth ... -o json`, read.
