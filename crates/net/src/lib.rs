@@ -8,7 +8,7 @@
 //!
 //! Both ends are iroh endpoints (QUIC, ed25519 identities); no public infrastructure is ever asked. A stream begins with the frame of
 //! [`berth_wire::tunnel`]; after it, the bytes are the caller's. Beside the streams, each end tells the other how far it has *consumed* each
-//! stream (see [`credit`]), so that a reader who pauses stops the writer instead of killing the connection.
+//! stream (see `credit.rs`), so that a reader who pauses stops the writer instead of killing the connection.
 
 mod credit;
 mod health;

@@ -44,7 +44,7 @@ pub struct Claimed {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Job {
     /// Parse and plan a template version: are there errors, and what does it ask?
-    Import(Import),
+    Import(Box<Import>),
     /// Start, stop or delete a workspace.
     Build(Box<Build>),
 }

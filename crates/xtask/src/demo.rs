@@ -58,13 +58,11 @@ pub(crate) fn demo(options: &Options) -> Outcome {
     .map_err(|error| format!("cannot handle Ctrl-C: {error}"))?;
     let data = Data::new(options)?;
     let mut demo = Demo::start(&data, options.port)?;
-    let outcome = demo.main_job().and_then(|()| {
-        if !options.once {
-            demo.next();
-            let _interrupted = stopped.recv();
-        }
-        Ok(())
-    });
+    let outcome = demo.main_job();
+    if outcome.is_ok() && !options.once {
+        demo.next();
+        let _interrupted = stopped.recv();
+    }
     let ended = demo.end(data.temporary);
     outcome.and(ended)
 }

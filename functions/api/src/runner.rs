@@ -41,7 +41,7 @@ pub(crate) async fn claim(State(api): State<Shared>, Segment(id): Segment<Uuid>,
 
 async fn work(api: &Api, record: Record) -> Answer<Job> {
     match record {
-        Record::Version(version) => import(api, *version).await.map(Job::Import),
+        Record::Version(version) => import(api, *version).await.map(|import| Job::Import(Box::new(import))),
         Record::Workspace(workspace) => build(api, *workspace).await.map(|build| Job::Build(Box::new(build))),
     }
 }

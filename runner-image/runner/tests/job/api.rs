@@ -235,14 +235,14 @@ pub(crate) fn build(transition: Transition) -> Build {
 }
 
 pub(crate) fn import() -> Job {
-    Job::Import(Import {
+    Job::Import(Box::new(Import {
         version_id: Uuid::from_u128(4),
         version_name: "v1".into(),
         template_name: String::new(),
         variables: [].into(),
         access_url: "http://127.0.0.1:1/".into(),
         owner: owner(),
-    })
+    }))
 }
 
 fn lease_ends(memory: &Memory) -> Timestamp {
