@@ -21,12 +21,18 @@ pub(crate) struct Options {
     once: bool,
     data: Option<PathBuf>,
     port: u16,
+    build: bool,
 }
 
 impl Options {
+    /// `--once` on a free port, with programs that are built already.
+    pub(crate) const fn once_as_built() -> Self {
+        Self { once: true, data: None, port: 0, build: false }
+    }
+
     /// Reads the arguments.
     pub(crate) fn parse(arguments: &[String]) -> Outcome<Self> {
-        let mut options = Self { once: false, data: None, port: 7090 };
+        let mut options = Self { once: false, data: None, port: 7090, build: true };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             let (name, inline) =
@@ -49,8 +55,10 @@ impl Options {
 
 /// Builds, starts, does the main job; then stays until Ctrl-C, or with `--once` ends.
 pub(crate) fn demo(options: &Options) -> Outcome {
-    step("Building", "berth, berth-local, berth-agent, berth-runner");
-    run(cargo().args(["build", "--quiet", "-p", "berth-cli", "-p", "berth-local", "-p", "berth-agent", "-p", "berth-runner"]))?;
+    if options.build {
+        step("Building", "berth, berth-local, berth-agent, berth-runner (a few minutes the first time)");
+        run(cargo().args(["build", "-p", "berth-cli", "-p", "berth-local", "-p", "berth-agent", "-p", "berth-runner"]))?;
+    }
     let (stop, stopped) = mpsc::channel();
     ctrlc::set_handler(move || {
         let _nobody_waits = stop.send(());

@@ -13,13 +13,19 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("tmux", "tmux"),
 ];
 
-/// Installs, builds, tests.
+/// Installs, builds, tests; then does the main job once.
 pub(crate) fn test(arguments: &[String]) -> Outcome {
     install()?;
-    step("Building", "the binaries that the tests start");
-    run(cargo().args(["build", "--workspace", "--bins"]))?;
+    step("Building", "the programs and the tests");
+    // All targets at once: the same features everywhere, so nothing is compiled twice.
+    run(cargo().args(["build", "--workspace", "--all-targets"]))?;
     let arguments = arguments.strip_prefix(&["--".to_owned()]).unwrap_or(arguments);
-    run(cargo().args(["test", "--workspace", "--no-fail-fast"]).args(arguments))
+    run(cargo().args(["test", "--workspace", "--no-fail-fast"]).args(arguments))?;
+    if arguments.is_empty() {
+        step("Running", "the demo once");
+        crate::demo::demo(&crate::demo::Options::once_as_built())?;
+    }
+    Ok(())
 }
 
 /// Installs missing programs with apt where that is possible; says which are missing where it is not.
