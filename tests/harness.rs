@@ -105,6 +105,18 @@ impl Berth {
         Self::start().sign_in()
     }
 
+    /// A server whose data directory is a file system of its own, this small. Mounting needs root.
+    pub(crate) fn on_small_disk(size: &str) -> Self {
+        let home = tempfile::Builder::new().prefix("berth-story-").tempdir().unwrap();
+        let mut berth = Self { home, server: None, options: Vec::new(), environment: Vec::new(), url: String::new() };
+        fs::create_dir(berth.data()).unwrap();
+        let mounted =
+            finish(berth.program("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(berth.data()));
+        assert_eq!(mounted.code, Some(0), "{mounted:?}");
+        berth.boot("0");
+        berth
+    }
+
     /// Makes the first user and signs in.
     pub(crate) fn sign_in(self) -> Self {
         let url = self.url.clone();
@@ -315,6 +327,9 @@ impl Drop for Berth {
         let text = self.home.path().to_string_lossy().into_owned();
         for pid in self.processes(&text) {
             let _gone = kill(pid, Signal::SIGKILL);
+        }
+        if fs::read_to_string("/proc/mounts").is_ok_and(|mounts| mounts.contains(&text)) {
+            let _unmounted = self.program("umount").arg("-l").arg(self.data()).status();
         }
         if std::thread::panicking() {
             let log = self.server_log();

@@ -1,6 +1,6 @@
 //! The server: restarts, ports, the data directory.
 
-use crate::harness::{Answer, Berth};
+use crate::harness::{Berth, finish};
 use std::net::TcpListener;
 
 #[test]
@@ -32,22 +32,41 @@ fn one_data_directory_serves_one_server() {
 }
 
 #[test]
-fn a_full_disk_is_said_and_nothing_is_half_written() {
+fn a_full_disk_is_said_nothing_is_half_written_and_room_is_all_it_takes() {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("skipped: mounting a small file system needs root");
         return;
     }
-    let berth = Berth::signed_in();
-    let small = berth.home().join("small");
-    std::fs::create_dir(&small).unwrap();
-    let mount: Answer = berth.program("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(&small).output().unwrap().into();
-    assert_eq!(mount.code, Some(0), "{mount:?}");
-    std::fs::write(small.join("ballast"), vec![0_u8; 2 * 1024 * 1024 - 64 * 1024]).unwrap();
-    let full = berth.run(&["server", "--port", "0", "--data", &small.join("data").to_string_lossy()]);
-    let _unmounted = berth.program("umount").arg("-l").arg(&small).status();
-    assert_eq!(full.code, Some(1), "{full:?}");
-    assert!(full.stderr.contains("error: "), "{full:?}");
-    assert!(full.stderr.to_lowercase().contains("space") || full.stderr.contains("full"), "{full:?}");
+    let berth = Berth::with_workspace_on(Berth::on_small_disk("64m").sign_in());
+    let ballast = berth.data().join("ballast");
+    let full = finish(berth.program("dd").args(["if=/dev/zero", "bs=64k"]).arg(format!("of={}", ballast.display())));
+    assert_ne!(full.code, Some(0), "the disk is full now: {full:?}");
+    let text = berth.fails(&["create", "second", "--template", "local", "--yes"]);
+    assert!(text.contains("full") || text.contains("space") || text.contains("storage"), "{text}");
+    assert_eq!(berth.json(&["show", "dev"])["latest_build"]["status"], "running", "reading goes on");
+    std::fs::remove_file(&ballast).unwrap();
+    let again = berth.run(&["create", "second", "--template", "local", "--yes"]);
+    if again.code != Some(0) {
+        berth.ok(&["start", "second", "--yes"]);
+    }
+    assert_eq!(berth.ok(&["ssh", "second", "--", "echo room"]), "room\n");
+    berth.ok(&["delete", "second", "--yes"]);
+    berth.ok(&["delete", "dev", "--yes"]);
+}
+
+#[test]
+fn a_server_on_a_full_disk_does_not_start() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: mounting a small file system needs root");
+        return;
+    }
+    let mut berth = Berth::on_small_disk("1m");
+    berth.kill_server();
+    std::fs::remove_dir_all(berth.data().join("keys")).unwrap();
+    let full = finish(berth.program("dd").args(["if=/dev/zero", "bs=4k"]).arg(format!("of={}/ballast", berth.data().display())));
+    assert_ne!(full.code, Some(0), "the disk is full now: {full:?}");
+    let text = berth.fails(&["server", "--port", "0", "--data", &berth.data().to_string_lossy()]);
+    assert!(text.to_lowercase().contains("space") || text.contains("full"), "{text}");
 }
 
 #[test]
