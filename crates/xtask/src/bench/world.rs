@@ -40,7 +40,7 @@ impl World {
     fn start_server(&mut self) -> Outcome {
         let ready = self.home.join("ready");
         let log = fs::File::create(self.home.join("server.log")).map_err(|error| error.to_string())?;
-        let mut command = self.berth(&["server", "--port", "0", "--log", "warn", "--data"]);
+        let mut command = self.berth(&["server", "--port", "0", "--log", "warn,berth_runner=info", "--data"]);
         command.arg(self.home.join("data")).arg("--ready-file").arg(&ready).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().map_err(|error| format!("cannot start berth server: {error}"))?;
         self.server = child.id();
@@ -112,6 +112,11 @@ impl World {
         command.arg("-F").arg(self.home.join(".ssh/config")).args(options).arg("dev.berth").args(arguments);
         command.env("HOME", &self.home).env("BERTH_CONFIG_DIR", self.home.join("config"));
         command
+    }
+
+    /// What the server and its runners logged so far.
+    pub(crate) fn server_log(&self) -> String {
+        fs::read_to_string(self.home.join("server.log")).unwrap_or_default()
     }
 
     /// What the person's session is.
