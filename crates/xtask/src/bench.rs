@@ -31,14 +31,28 @@ const BENCHES: &[(&str, Bench)] = &[
 ];
 
 /// Runs all benchmarks, or those named, and prints the table in Markdown.
-pub(crate) fn bench(names: &[String]) -> Outcome {
+pub(crate) fn bench(arguments: &[String]) -> Outcome {
+    let (flags, names): (Vec<String>, Vec<String>) = arguments.iter().cloned().partition(|argument| argument == "--as-built");
     if let Some(unknown) = names.iter().find(|name| !BENCHES.iter().any(|(known, _)| known == name)) {
         let known: Vec<_> = BENCHES.iter().map(|(name, _)| *name).collect();
         return Err(format!("{unknown:?} is not a benchmark\nhint: one of {}", known.join(", ")));
     }
     crate::test::install()?;
-    step("Building", "release binaries");
-    run(cargo().args(["build", "--release", "-p", "berth-cli", "-p", "berth-local", "-p", "berth-agent", "-p", "berth-runner"]))?;
+    if flags.is_empty() {
+        step("Building", "release binaries (whole-program optimization takes some minutes)");
+        run(cargo().args([
+            "build",
+            "--release",
+            "-p",
+            "berth-cli",
+            "-p",
+            "berth-local",
+            "-p",
+            "berth-agent",
+            "-p",
+            "berth-runner",
+        ]))?;
+    }
     let world = World::new()?;
     say("| measure | ours | rival | ratio | aim |\n|---|---|---|---|---|");
     let mut failed = 0;

@@ -14,7 +14,7 @@ usage: cargo xtask <command>
   demo [--once] [--data DIR] [--port N]   the main job, for real, on this machine (also: cargo demo)
   test [-- ARGS...]                       install what the tests need, then run all of them
   check                                   fmt, clippy, doc, deny, unused dependencies: exactly what CI runs
-  bench [NAME...]                         measure against a rival in the same run, print the table";
+  bench [--as-built] [NAME...]            measure against a rival in the same run, print the table";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
