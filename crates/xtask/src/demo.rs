@@ -185,7 +185,7 @@ Its server log: {log}
 Try next, in another terminal:
 
   export BERTH_CONFIG_DIR={config} PATH={bin}:$PATH
-  berth ssh {WORKSPACE}                  # a shell in the workspace
+  berth ssh {WORKSPACE}                    # a shell in the workspace
   berth config-ssh                 # then: ssh {WORKSPACE}.berth, scp, rsync, git, VS Code Remote-SSH
                                    # (puts `Include {config}/ssh_config` into ~/.ssh/config; undo: --remove)
   berth stop {WORKSPACE}; berth list; berth templates init
