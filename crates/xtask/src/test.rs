@@ -11,6 +11,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("git", "git"),
     ("curl", "curl"),
     ("tmux", "tmux"),
+    ("python3", "python3"),
 ];
 
 /// Installs, builds, tests; then does the main job once.
