@@ -207,7 +207,10 @@ impl Store {
     pub async fn workspaces(&self, owner: Option<UserId>) -> Result<Vec<Workspace>, TableError> {
         let bound = owner.map_or(Bound::All, |owner| Bound::Prefix(format!("{owner}#")));
         let rows = self.table.query(Range::index("WORKSPACES", bound)).await?;
-        Ok(rows.into_iter().map(|row| row.value).collect())
+        let mut workspaces: Vec<Workspace> = rows.into_iter().map(|row| row.value).collect();
+        // The index goes by the owner's id, which lives as long as the owner; people read names.
+        workspaces.sort_by_cached_key(|workspace| (workspace.owner_name.key(), workspace.name.key()));
+        Ok(workspaces)
     }
 
     /// Changes a workspace without a build. A read and a write.
