@@ -78,7 +78,7 @@ async fn apply(work: &Work, build: &Build, ready: &mut Ready, state: Option<Byte
     if ended.is_success() && build.transition == Transition::Delete {
         end_strays(work, build, &BTreeSet::new()).await;
     }
-    let mut finish = finish(work, ready, &ended);
+    let mut finish = finish(work, build.transition, ready, &ended);
     if pushed.is_err() && finish.outcome == Outcome::Succeeded {
         let error = PushError::Failed.to_string();
         work.log.fail(&error);
@@ -88,10 +88,11 @@ async fn apply(work: &Work, build: &Build, ready: &mut Ready, state: Option<Byte
 }
 
 /// The outcome, and what the state holds now, whatever the outcome.
-fn finish(work: &Work, ready: &Ready, ended: &Ended) -> Finish {
+fn finish(work: &Work, transition: Transition, ready: &Ready, ended: &Ended) -> Finish {
     let read = ready.room.state().map(|state| resources::read(&state)).unwrap_or_else(|| Ok(resources::Reading::default()));
     let mut outcome = outcome(work, ended);
     match &outcome {
+        Outcome::Failed { .. } if ended.is_explained() && !ended.was_asked => {}
         Outcome::Failed { error } => work.log.fail(error),
         Outcome::Canceled => work.log.warn("the build was canceled"),
         Outcome::Succeeded => {}
@@ -103,8 +104,9 @@ fn finish(work: &Work, ready: &Ready, ended: &Ended) -> Finish {
         }
         resources::Reading::default()
     });
-    for warning in &reading.warnings {
-        work.log.warn(warning);
+    // Only a whole start has all that its agents and metadata belong to.
+    if transition == Transition::Start && outcome == Outcome::Succeeded {
+        reading.warnings.iter().for_each(|warning| work.log.warn(warning));
     }
     Finish { resources: reading.resources, ..report(outcome) }
 }

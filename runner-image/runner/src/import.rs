@@ -30,6 +30,7 @@ async fn steps(work: &mut Work, import: &Import) -> Result<Finish, Done> {
     if !ended.is_success() {
         return Err(match work.stops.now().filter(|_| ended.was_asked) {
             Some(stop) => Done::Stopped(stop),
+            None if ended.is_explained() => Done::finish(Outcome::Failed { error: ended.error() }),
             None => work.failed(ended.error()),
         });
     }

@@ -91,7 +91,9 @@ fn place_agents(
     for node in nodes.iter().filter(|node| node.kind == "coder_agent") {
         let agent = agent::read(node, nodes)?;
         let Some(index) = graph::nearest_dependent(node, holders) else {
-            warnings.push(format!("no resource uses agent {:?}: it is not part of the workspace", agent.name));
+            if !holders.is_empty() {
+                warnings.push(format!("no resource uses agent {:?}: it is not part of the workspace", agent.name));
+            }
             continue;
         };
         check_unique(&agent, &placed)?;

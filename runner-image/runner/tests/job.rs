@@ -186,6 +186,7 @@ async fn a_syntax_error_shows_terraforms_own_diagnostic() {
     let log = api.memory.borrow().log();
     assert!(log.contains("error:   on main.tf line 2, in resource \"terraform_data\" \"a\":"), "{log}");
     assert!(log.contains("   2:   input ="), "{log}");
+    assert_eq!(log.matches("Invalid expression").count(), 1, "each diagnostic is told once: {log}");
 }
 
 #[tokio::test]

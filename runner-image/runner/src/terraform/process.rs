@@ -103,6 +103,12 @@ impl Ended {
         !self.is_success() && self.errors.iter().any(Diagnostic::asks_for_init)
     }
 
+    /// Whether the log already says why it failed: each diagnostic is written there, in full, when it is heard.
+    #[must_use]
+    pub fn is_explained(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
     /// Why it failed, in one line.
     #[must_use]
     pub fn error(&self) -> String {
