@@ -37,7 +37,7 @@ pub enum ServeError {
         source: io::Error,
     },
     /// The table or the blobs cannot be opened.
-    #[error(transparent)]
+    #[error("{0}\nhint: stop the server that uses it, mend its files, or give another directory with --data DIR")]
     Open(#[from] OpenError),
     /// The keys cannot be opened.
     #[error(transparent)]
