@@ -76,3 +76,33 @@ fn a_server_without_terraform_says_so_when_a_template_is_pushed() {
     let text = berth.fails(&["templates", "push", "empty", "--directory", &directory, "--yes"]);
     assert!(text.contains("terraform") && text.contains("PATH"), "{text}");
 }
+
+#[test]
+fn a_web_page_of_another_site_cannot_drive_a_server_on_loopback() {
+    let berth = Berth::start();
+    let first = r#"{"email":"eve@example.com","username":"eve","password":"correct horse battery"}"#;
+    let url = format!("{}api/v2/users/first", berth.url);
+    let status = |header: &str| {
+        let mut curl = berth.program("curl");
+        curl.args([
+            "-s",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "-X",
+            "POST",
+            "-H",
+            "Content-Type: text/plain",
+            "-H",
+            header,
+            "-d",
+            first,
+        ]);
+        finish(curl.arg(&url)).stdout
+    };
+    assert_eq!(status("Origin: https://evil.example"), "403", "a form or fetch of another site");
+    assert_eq!(status("Host: evil.example"), "421", "a name that was pointed at this machine");
+    let again = finish(berth.program("curl").args(["-s", "-o", "/dev/null", "-w", "%{http_code}"]).arg(&url));
+    assert_eq!(again.stdout, "404", "there is still no user");
+}

@@ -132,8 +132,12 @@ fn check_url(url: &str) -> Result<String, ConfigError> {
 }
 
 fn make_private(path: &std::path::Path) -> Result<PathBuf, std::io::Error> {
-    use std::os::unix::fs::DirBuilderExt;
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    // One that was there is ours to close to others when it is empty or holds our table; anybody else's keeps its mode.
+    if path.join("table.db").exists() || std::fs::read_dir(path)?.next().is_none() {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
+    }
     path.canonicalize()
 }
 

@@ -2,6 +2,7 @@
 
 use crate::{
     config::{Config, ConfigError},
+    host,
     keys::{KeyError, Keys},
     presence::RelayPresence,
     queue::Queue,
@@ -74,8 +75,9 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let port = listener.local_addr().map_or(config.listen.port(), |address| address.port());
     let local_url: Arc<str> = format!("http://{}/", SocketAddr::new(reachable(config.listen), port)).into();
     let access_url: Arc<str> = config.access_url.as_deref().map_or_else(|| Arc::clone(&local_url), Into::into);
-    let keys = Keys::open(&config.data)?;
+    // The store first: it locks the data directory, so that two first starts do not make each other's keys.
     let store = Store::open_local(&config.data).await?;
+    let keys = Keys::open(&config.data)?;
     let (drain, trackers, changes) = (CancellationToken::new(), TaskTracker::new(), Changes::default());
     let relay = Relay::new(RelayConfig::new(keys.ticket.verifying()));
 
@@ -102,7 +104,10 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         clock: Clock::system(),
         drain: drain.clone(),
     };
-    let server = trackers.spawn(berth_relay::serve(listener, berth_api::router(app), relay, drain.clone()));
+    let own = Arc::clone(&access_url);
+    let router =
+        berth_api::router(app).layer(axum::middleware::from_fn(move |request, next| host::guard(Arc::clone(&own), request, next)));
+    let server = trackers.spawn(berth_relay::serve(listener, router, relay, drain.clone()));
     announce_ready(&access_url, config.options.ready_file.as_deref()).map_err(ServeError::Data)?;
 
     signals.wait().await;

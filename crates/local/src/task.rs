@@ -47,6 +47,9 @@ struct Record {
     pid: i32,
     /// The process's start time as the kernel gives it, so that a reused process id is not taken for the runner.
     started: String,
+    /// Which boot of the machine that was: all its processes end with it.
+    #[serde(default)]
+    boot: String,
 }
 
 /// All tasks of this server. Clones are the same tasks.
@@ -84,8 +87,13 @@ impl Tasks {
         command.process_group(0).kill_on_drop(false);
         let mut child = command.spawn()?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
-        let record = Record { job: job.to_string(), task, pid, started: started(pid).unwrap_or_default() };
-        self.remember(&record)?;
+        let record = Record { job: job.to_string(), task, pid, started: started(pid).unwrap_or_default(), boot: boot() };
+        if let Err(error) = self.remember(&record) {
+            // A task that the next server would not know of must not run.
+            child.start_kill()?;
+            self.forget(task);
+            return Err(error);
+        }
         let tasks = self.clone();
         self.watchers.spawn(async move {
             let reason = match child.wait().await {
@@ -157,13 +165,18 @@ impl Tasks {
         self.counted.send_replace(running.len());
     }
 
-    fn over(&self, record: &Record, reason: String) {
+    fn forget(&self, task: TaskId) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.remove(&record.task);
+        running.remove(&task);
         self.counted.send_replace(running.len());
-        drop(running);
+    }
+
+    fn over(&self, record: &Record, reason: String) {
+        self.forget(record.task);
         // What it started in its own process group is not left behind.
-        let _gone = killpg(Pid::from_raw(record.pid), Signal::SIGKILL);
+        if owns_group(record) {
+            let _gone = killpg(Pid::from_raw(record.pid), Signal::SIGKILL);
+        }
         let _gone = fs::remove_file(self.file(record.task));
         let Ok(job) = record.job.parse() else { return };
         let _stopping = self.ended.send(Ended { job, task: record.task, reason });
@@ -179,7 +192,7 @@ impl Tasks {
             self.keep(&record);
             let tasks = self.clone();
             self.watchers.spawn(async move {
-                while started(record.pid).is_some_and(|started| started == record.started) {
+                while record.boot == boot() && started(record.pid).is_some_and(|started| started == record.started) {
                     tokio::time::sleep(ADOPTED_LOOK).await;
                 }
                 tasks.over(&record, "the runner ended while the server was down".to_owned());
@@ -191,6 +204,17 @@ impl Tasks {
     fn file(&self, task: TaskId) -> PathBuf {
         self.config.data.join("tasks").join(format!("{task}.json"))
     }
+}
+
+/// Whether the process group that a record names can only be its runner's: of this boot, and not led by a stranger with a reused id.
+/// Ids up to 1 name our own group or every process there is (kill(2)).
+fn owns_group(record: &Record) -> bool {
+    record.pid > 1 && record.boot == boot() && started(record.pid).is_none_or(|started| started == record.started)
+}
+
+/// What tells this boot of the machine from others; empty where the system does not say.
+fn boot() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
 }
 
 /// The start time of a live process: field 22 of `/proc/<pid>/stat` (proc(5)); `None` when there is none or it is a zombie.
@@ -220,5 +244,20 @@ mod tests {
         assert!(started(own).is_some_and(|started| started.parse::<u64>().is_ok()));
         assert_eq!(started(own), started(own));
         assert_eq!(started(i32::MAX), None);
+    }
+
+    #[test]
+    fn the_group_of_a_stranger_is_never_killed() {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let task = "0190a6a0-0000-7000-8000-000000000001".parse().unwrap();
+        let record = |pid, started: String, boot| Record { job: String::new(), task, pid, started, boot };
+        let ours = started(pid).unwrap();
+        assert!(owns_group(&record(pid, ours.clone(), boot())));
+        assert!(owns_group(&record(i32::MAX, ours.clone(), boot())), "its leader has ended");
+        assert!(!owns_group(&record(pid, "1".to_owned(), boot())), "the id is reused");
+        assert!(!owns_group(&record(pid, ours.clone(), "another".to_owned())), "the machine was started again");
+        for everyone in [-1, 0, 1] {
+            assert!(!owns_group(&record(everyone, ours.clone(), boot())), "{everyone}");
+        }
     }
 }

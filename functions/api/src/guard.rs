@@ -4,11 +4,16 @@ use crate::error::ApiError;
 use axum::{extract::Request, middleware::Next, response::Response};
 use http::{HeaderMap, HeaderValue, Uri, header};
 
-/// Refuses websocket upgrades from pages of other hosts (cross-site websocket hijacking), and dresses every answer.
+/// Refuses websocket upgrades (cross-site websocket hijacking) and changes (forged requests, also those that need no session, such as
+/// making the first user) from pages of other hosts, and dresses every answer.
 pub(crate) async fn guard(request: Request, next: Next) -> Response {
     let upgrade = request.headers().contains_key(header::UPGRADE);
     if upgrade && !same_origin(request.headers()) {
         return dress(axum::response::IntoResponse::into_response(ApiError::forbidden("the websocket's Origin is another host")));
+    }
+    if !request.method().is_safe() && !same_origin(request.headers()) {
+        let refused = ApiError::forbidden("a request that changes something was sent by a page of another site");
+        return dress(axum::response::IntoResponse::into_response(refused));
     }
     dress(next.run(request).await)
 }
@@ -18,7 +23,8 @@ fn dress(mut response: Response) -> Response {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let policy = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(policy);
-    headers.entry(header::REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
+    // Not `no-referrer`: with that a browser says `Origin: null` when our own form is sent (Fetch, "append a request Origin header").
+    headers.entry(header::REFERRER_POLICY).or_insert(HeaderValue::from_static("same-origin"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }

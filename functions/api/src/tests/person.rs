@@ -284,12 +284,24 @@ async fn the_deployment_says_what_it_is() {
 }
 
 #[tokio::test]
+async fn a_page_of_another_site_cannot_make_the_first_user() {
+    let world = World::new().await;
+    let send = async |origin: &str| {
+        let request = Request::post(FIRST).header("host", "berth.example.com").header("origin", origin);
+        world.request(request.body(Body::from(ada().to_string())).unwrap()).await.status
+    };
+    assert_eq!((send("https://evil.com").await.as_u16(), send("null").await.as_u16()), (403, 403));
+    assert_eq!(send("https://berth.example.com").await.as_u16(), 201);
+}
+
+#[tokio::test]
 async fn the_cli_auth_page_shows_a_token_to_who_signs_in_on_it() {
     let world = World::new().await;
     world.nobody().post(FIRST, ada()).await.is(201);
     let form = world.nobody().get("/cli-auth").await;
     assert_eq!((form.status.as_u16(), form.headers["content-type"].to_str().unwrap()), (200, "text/html; charset=utf-8"));
     assert!(form.headers["content-security-policy"].to_str().unwrap().contains("form-action 'self'"));
+    assert_eq!(form.headers["referrer-policy"], "same-origin", "with no-referrer a browser sends the form with a null Origin");
     let send = async |body: &str, origin: &str| {
         let request = Request::post("/cli-auth").header("host", "berth.example.com").header("origin", origin);
         world.request(request.body(Body::from(body.to_owned())).unwrap()).await
