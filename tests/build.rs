@@ -4,7 +4,10 @@ use crate::harness::{Berth, eventually, template};
 use berth_domain::Transition;
 use berth_wire::build::CreateBuild;
 use nix::sys::signal::{Signal, kill};
-use std::process::Stdio;
+use std::{
+    io::{BufRead, BufReader},
+    process::Stdio,
+};
 
 /// A template whose start takes as long as a marker file is missing, after one resource is there.
 fn slow(berth: &Berth) -> String {
@@ -144,4 +147,19 @@ fn a_failed_apply_shows_terraforms_reason_and_can_be_deleted() {
     assert!(text.contains("local-exec") && text.contains("main.tf"), "{text}");
     assert_eq!(status(&berth), "failed");
     berth.ok(&["delete", "dev", "--yes"]);
+}
+
+#[test]
+fn a_stop_waits_for_a_start_that_fails_and_then_stops() {
+    let (berth, mut create) = hanging();
+    let mut stop = berth.berth(&["stop", "dev", "--yes"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut talk = BufReader::new(stop.stderr.take().unwrap()).lines();
+    assert!(talk.any(|line| line.unwrap().contains("under way")), "it says what it waits for");
+    let rest = std::thread::spawn(move || talk.count());
+    berth.runners().iter().for_each(|pid| kill(*pid, Signal::SIGKILL).unwrap());
+    std::fs::write(berth.home().join("go"), "").unwrap();
+    assert!(!create.wait().unwrap().success());
+    assert!(eventually("the stop's end", || stop.try_wait().unwrap()).success());
+    rest.join().unwrap();
+    assert_eq!(status(&berth), "stopped");
 }

@@ -106,3 +106,11 @@ fn a_web_page_of_another_site_cannot_drive_a_server_on_loopback() {
     let again = finish(berth.program("curl").args(["-s", "-o", "/dev/null", "-w", "%{http_code}"]).arg(&url));
     assert_eq!(again.stdout, "404", "there is still no user");
 }
+
+#[test]
+fn a_terraform_that_is_not_there_is_said_at_the_start() {
+    let berth = Berth::start();
+    let other = berth.home().join("other").to_string_lossy().into_owned();
+    let text = berth.fails(&["server", "--port", "0", "--data", &other, "--terraform", "/nonexistent/terraform"]);
+    assert!(text.contains("/nonexistent/terraform") && text.contains("hint: "), "{text}");
+}

@@ -66,9 +66,25 @@ pub async fn settle(session: &Session, client: &Client, workspace: Workspace, ty
         return Ok(workspace);
     }
     let build = &workspace.latest_build;
-    session.printer.say(format_args!("Build {} of {typed} ({}) is under way.", build.build_number, build.transition));
+    let (number, transition) = (build.build_number, build.transition);
+    session.printer.say(format_args!("Build {number} of {typed} ({transition}) is under way; waiting for it."));
     wait::build(session, client, build, typed, wait::Detail::Lines).await?;
     Ok(client.workspace(workspace.id).await?)
+}
+
+/// The same for a stop: whether that build succeeds does not matter, only that it is over.
+///
+/// # Errors
+/// When the wait is interrupted.
+pub async fn outlast(session: &Session, client: &Client, workspace: Workspace, typed: &str) -> Outcome<Workspace> {
+    let id = workspace.id;
+    match settle(session, client, workspace, typed).await {
+        Ok(workspace) => Ok(workspace),
+        Err(failure) => {
+            let workspace = client.workspace(id).await?;
+            if workspace.latest_build.job.status.is_active() { Err(failure) } else { Ok(workspace) }
+        }
+    }
 }
 
 /// Waits for every agent of a started workspace, then says how to get in.

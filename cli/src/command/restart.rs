@@ -28,7 +28,7 @@ pub(super) async fn run(arguments: &Arguments, session: &Session) -> Outcome {
     let (client, typed) = (session.client()?, reference.typed());
     let given = arguments.parameters.given()?;
     let workspace = find_workspace(&client, &reference).await?;
-    let workspace = change::settle(session, &client, workspace, &typed).await?;
+    let workspace = change::outlast(session, &client, workspace, &typed).await?;
     change::stop(session, &client, (&workspace, &typed), arguments.change.reason).await?;
     let mut request = change::request(Transition::Start, arguments.change.reason);
     request.rich_parameter_values = given;

@@ -23,7 +23,7 @@ pub(super) async fn run(arguments: &Arguments, session: &Session) -> Outcome {
     let reference: WorkspaceRef = arguments.workspace.parse()?;
     let (client, typed) = (session.client()?, reference.typed());
     let workspace = find_workspace(&client, &reference).await?;
-    let workspace = change::settle(session, &client, workspace, &typed).await?;
+    let workspace = change::outlast(session, &client, workspace, &typed).await?;
     change::stop(session, &client, (&workspace, &typed), arguments.change.reason).await?;
     session.printer.say(format_args!("{typed} is stopped."));
     session.printer.hint(format_args!("`berth start {typed}` or `berth ssh {typed}` brings it back"));

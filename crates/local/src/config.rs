@@ -87,6 +87,11 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
+    /// The given terraform is not there.
+    #[error(
+        "there is no program at {0}\nhint: give --terraform the path of terraform or tofu, or leave it out to use the one on PATH"
+    )]
+    Terraform(PathBuf),
     /// The access URL is not one.
     #[error("{0:?} is not an http or https URL\nhint: for example --access-url https://berth.example.com/")]
     AccessUrl(String),
@@ -105,6 +110,9 @@ impl Config {
             if !path.is_file() {
                 return Err(ConfigError::Sibling(path));
             }
+        }
+        if let Some(missing) = options.terraform.as_ref().filter(|path| !path.is_file()) {
+            return Err(ConfigError::Terraform(missing.clone()));
         }
         let variable = |name: &str| {
             environment.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| PathBuf::from(value))
