@@ -65,14 +65,7 @@ async fn a_build_can_be_followed_and_canceled() {
     let (berth, mut create) = hanging();
     let client = berth.client();
     let workspace = client.workspace_by_name("me", "dev").await.unwrap();
-    let stop = CreateBuild {
-        transition: Transition::Stop,
-        template_version_id: None,
-        rich_parameter_values: Vec::new(),
-        orphan: false,
-        log_level: None,
-        reason: None,
-    };
+    let stop = CreateBuild::new(Transition::Stop);
     let busy = client.create_build(workspace.id, &stop).await.unwrap_err();
     assert!(busy.is_conflict() && busy.to_string().contains("build 1"), "a second build is refused while one runs: {busy}");
     berth.ok(&["cancel", "dev"]);

@@ -28,14 +28,7 @@ pub struct ChangeFlags {
 /// A plain request for a build.
 #[must_use]
 pub fn request(transition: Transition, reason: Option<BuildReason>) -> CreateBuild {
-    CreateBuild {
-        transition,
-        template_version_id: None,
-        rich_parameter_values: Vec::new(),
-        orphan: false,
-        log_level: None,
-        reason: Some(reason.unwrap_or(BuildReason::Cli)),
-    }
+    CreateBuild { reason: Some(reason.unwrap_or(BuildReason::Cli)), ..CreateBuild::new(transition) }
 }
 
 /// Starts a build and follows it to its good end.

@@ -141,6 +141,51 @@ words! {
     }
 }
 
+impl BuildReason {
+    /// Who waits for the build: a person, or nobody.
+    #[must_use]
+    pub const fn priority(self) -> Priority {
+        match self {
+            Self::Autostart | Self::Autostop => Priority::Automatic,
+            _ => Priority::Person,
+        }
+    }
+}
+
+words! {
+    /// Which jobs go first when more wait than can run.
+    #[derive(Default)]
+    Priority {
+        /// Someone waits for it.
+        #[default]
+        Person = "person",
+        /// A schedule asked for it: it waits behind people's.
+        Automatic = "automatic",
+    }
+}
+
+words! {
+    /// Whether a start moves a workspace to its template's active version.
+    #[derive(Default)]
+    AutomaticUpdates {
+        /// Each start does.
+        Always = "always",
+        /// Only `update` does.
+        #[default]
+        Never = "never",
+    }
+}
+
+words! {
+    /// Why a job failed, for programs; people read the error's text.
+    FailureCode {
+        /// The plan replaces or destroys what holds data or runs: ask, then try again with `allow_replace`.
+        ReplacementNeedsConsent = "REPLACEMENT_NEEDS_CONSENT",
+        /// The plan costs more than the template allows.
+        InsufficientQuota = "INSUFFICIENT_QUOTA",
+    }
+}
+
 words! {
     /// Who wrote a build log line.
     LogSource {

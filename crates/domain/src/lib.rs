@@ -11,18 +11,24 @@ pub mod limit;
 pub mod name;
 pub mod parameter;
 pub mod permission;
+pub mod policy;
 pub mod search;
 pub mod secret;
+pub mod timing;
 
 pub use agent::{AgentStatus, AppHealth, AppSharing, Lifecycle};
-pub use build::{BuildReason, JobStatus, LogLevel, LogSource, Transition, WorkspaceStatus};
+pub use build::{
+    AutomaticUpdates, BuildReason, FailureCode, JobStatus, LogLevel, LogSource, Priority, Transition, WorkspaceStatus,
+};
 pub use id::{AgentId, AppId, BuildId, FileId, OrganizationId, TaskId, TemplateId, TokenId, UserId, VersionId, WorkspaceId};
 pub use lease::{Fence, Lease};
 pub use name::{AgentName, NameError, TemplateName, Username, WorkspaceName};
 pub use parameter::{Parameter, ParameterError, ParameterValue};
 pub use permission::{Actor, Denied, Role};
+pub use policy::{Deadlines, ExtendError, Gate, Policy};
 pub use search::{SearchError, WorkspaceSearch};
 pub use secret::{Secret, SessionToken, TokenHash};
+pub use timing::{Timing, TimingStage};
 
 /// A point in time, UTC, nanosecond precision. The only clock type that crosses a function boundary.
 pub type Timestamp = jiff::Timestamp;

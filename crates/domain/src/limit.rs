@@ -46,3 +46,11 @@ pub const AGENT_HELLO_SECONDS: i64 = 15;
 pub const SESSION_SECONDS_MAX: i64 = 30 * 24 * 3600;
 /// The life of an API token when none is asked for.
 pub const API_TOKEN_SECONDS: i64 = 30 * 24 * 3600;
+/// A build that takes longer is ended, unless its template says otherwise.
+pub const BUILD_TIMEOUT_SECONDS: u64 = 2 * 3600;
+/// A build that says and does nothing for this long is ended, unless its template says otherwise.
+pub const BUILD_SILENCE_SECONDS: u64 = 20 * 60;
+/// The most timings kept of one build; the shortest are left out.
+pub const TIMINGS_MAX: usize = 500;
+/// So many people's builds start in a row at most while automatic ones wait.
+pub const PEOPLE_IN_A_ROW_MAX: usize = 4;

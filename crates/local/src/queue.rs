@@ -2,13 +2,16 @@
 //!
 //! One loop owns it: it takes announcements, keeps to the limit of builds at a time, hears of ended tasks, and sweeps.
 
+mod lane;
+
 use crate::task::{Ended, Tasks};
 use berth_api::{Announce, Changes, Topic};
-use berth_dispatch::{Launch, LaunchError, LaunchRequest, dispatch};
-use berth_domain::Timestamp;
+use berth_dispatch::{Dispatched, Launch, LaunchError, LaunchRequest, dispatch};
+use berth_domain::{Priority, Timestamp};
 use berth_store::{JobId, Store};
+use lane::Lanes;
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -26,7 +29,7 @@ const FIRST_SWEEP: Duration = Duration::from_secs(15);
 /// The sending end. Clones feed the same queue.
 #[derive(Debug, Clone)]
 pub(crate) struct Queue {
-    announce: mpsc::UnboundedSender<JobId>,
+    announce: mpsc::UnboundedSender<(JobId, Priority)>,
     paused: Arc<AtomicBool>,
 }
 
@@ -41,8 +44,8 @@ impl Queue {
             changes,
             tasks,
             queue: queue.clone(),
-            waiting: VecDeque::new(),
-            known: HashSet::new(),
+            waiting: Lanes::default(),
+            automatic: HashSet::new(),
             builds_max: builds_max.max(1),
         };
         trackers.spawn(drain.run_until_cancelled_owned(worker.work(announced, ended)));
@@ -56,15 +59,15 @@ impl Queue {
 }
 
 impl Announce for Queue {
-    fn announce(&self, job: JobId) -> futures_util::future::BoxFuture<'_, ()> {
-        let _stopping = self.announce.send(job);
+    fn announce(&self, job: JobId, priority: Priority) -> futures_util::future::BoxFuture<'_, ()> {
+        let _stopping = self.announce.send((job, priority));
         Box::pin(std::future::ready(()))
     }
 }
 
 impl berth_sweep::Announce for Queue {
-    async fn announce(&self, job: JobId) {
-        let _stopping = self.announce.send(job);
+    async fn announce(&self, job: JobId, priority: Priority) {
+        let _stopping = self.announce.send((job, priority));
     }
 }
 
@@ -76,18 +79,19 @@ struct Worker {
     changes: Changes,
     tasks: Tasks,
     queue: Queue,
-    waiting: VecDeque<JobId>,
-    known: HashSet<JobId>,
+    waiting: Lanes<JobId>,
+    /// The automatic jobs that run.
+    automatic: HashSet<JobId>,
     builds_max: usize,
 }
 
 impl Worker {
-    async fn work(mut self, mut announced: mpsc::UnboundedReceiver<JobId>, mut ended: mpsc::UnboundedReceiver<Ended>) {
+    async fn work(mut self, mut announced: mpsc::UnboundedReceiver<(JobId, Priority)>, mut ended: mpsc::UnboundedReceiver<Ended>) {
         // Not at once: after a long outage, runners that still live get the time to say so.
         let mut sweep = tokio::time::interval_at(Instant::now() + FIRST_SWEEP, SWEEP);
         loop {
             tokio::select! {
-                Some(job) = announced.recv() => self.enqueue(job),
+                Some((job, priority)) = announced.recv() => self.waiting.push(job, priority),
                 Some(end) = ended.recv() => self.reap(&end).await,
                 _ = sweep.tick() => self.sweep().await,
                 else => return,
@@ -96,25 +100,29 @@ impl Worker {
         }
     }
 
-    fn enqueue(&mut self, job: JobId) {
-        if self.known.insert(job) {
-            self.waiting.push_back(job);
-        }
-    }
-
     async fn launch(&mut self) {
         while self.tasks.count() < self.builds_max && !self.queue.paused.load(Ordering::Relaxed) {
-            let Some(job) = self.waiting.pop_front() else { return };
-            self.known.remove(&job);
+            let Some((job, priority)) = self.waiting.pop(self.takes_automatic()) else { return };
             match dispatch(&self.store, &self.tasks, job, Timestamp::now(), random()).await {
-                Ok(dispatched) => tracing::debug!(job = %job, outcome = ?dispatched, "dispatched"),
+                Ok(dispatched) => {
+                    tracing::debug!(job = %job, priority = %priority, outcome = ?dispatched, "dispatched");
+                    if priority == Priority::Automatic && matches!(dispatched, Dispatched::Launched(_)) {
+                        self.automatic.insert(job);
+                    }
+                }
                 Err(error) => tracing::warn!(job = %job, error = %error, "cannot dispatch the job; the sweep tries again"),
             }
             self.changes.poke(Topic::Job(job));
         }
     }
 
-    async fn reap(&self, end: &Ended) {
+    /// Automatic builds leave one place free: a person never waits for a schedule's long build to end.
+    fn takes_automatic(&self) -> bool {
+        self.builds_max == 1 || self.automatic.len() < self.builds_max - 1
+    }
+
+    async fn reap(&mut self, end: &Ended) {
+        self.automatic.remove(&end.job);
         if let Err(error) = berth_reap::reap(&self.store, end.job, end.task, &end.reason, Timestamp::now()).await {
             tracing::warn!(job = %end.job, error = %error, "cannot reap the job; the sweep does when its lease ends");
         }
@@ -123,7 +131,10 @@ impl Worker {
 
     async fn sweep(&self) {
         match berth_sweep::sweep(&self.store, &self.queue, Timestamp::now()).await {
-            Ok(swept) => swept.failed.into_iter().for_each(|job| self.changes.poke(Topic::Job(job))),
+            Ok(swept) => {
+                swept.failed.into_iter().for_each(|job| self.changes.poke(Topic::Job(job)));
+                swept.stopped.into_iter().for_each(|(workspace, _)| self.changes.poke(Topic::Workspace(workspace)));
+            }
             Err(error) => tracing::warn!(error = %error, "cannot sweep; it comes round again"),
         }
     }

@@ -1,13 +1,13 @@
 //! Builds: the newest one of a workspace lives inside the workspace's row; older ones are rows of their own and never change.
 
 use berth_domain::{
-    BuildId, BuildReason, ParameterValue, TemplateId, Timestamp, Transition, UserId, Username, VersionId, WorkspaceId,
-    WorkspaceName,
+    BuildId, BuildReason, Gate, JobStatus, LogLevel, ParameterValue, Policy, Priority, TemplateId, Timestamp, Transition, UserId,
+    Username, VersionId, WorkspaceId, WorkspaceName,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Home, Job, JobId, JobRecord, Resource, Store, TableError, Workspace, lease,
+    Home, Job, JobId, JobRecord, Resource, Store, TableError, Workspace, lease, schedule,
     table::{Bound, Key, RACES_MAX, Range, WriteError, pause},
     workspace::{self, NOW},
     write::Write,
@@ -60,6 +60,21 @@ pub struct Build {
     pub job: Job,
     /// What it made; empty until it ends.
     pub resources: Vec<Resource>,
+    /// Whether the one who asked consents to replacing or destroying what holds data or runs.
+    #[serde(default)]
+    pub allow_replace: bool,
+    /// Its template's rules when it was asked for.
+    #[serde(default)]
+    pub policy: Policy,
+    /// What the runner looks at in the plan; the store sets it.
+    #[serde(default)]
+    pub gate: Option<Gate>,
+    /// When the workspace is stopped, after a good start.
+    #[serde(default)]
+    pub deadline: Option<Timestamp>,
+    /// The latest that the deadline can be put off to.
+    #[serde(default)]
+    pub max_deadline: Option<Timestamp>,
 }
 
 /// Why a build was not queued.
@@ -88,8 +103,26 @@ fn key(workspace: WorkspaceId, number: u64) -> Key {
     Key::new(workspace::partition(workspace), format!("BUILD#{number:010}"))
 }
 
+/// The build that follows a workspace's latest.
+fn next(workspace: &Workspace, build: Build) -> Build {
+    let latest = &workspace.latest_build;
+    let unchanged =
+        latest.job.status == JobStatus::Succeeded && latest.version == build.version && latest.parameters == build.parameters;
+    // A start that does not succeed leaves what ran before it running, and with it the time at which that is stopped.
+    let runs_until = workspace.live_build.and(latest.deadline);
+    Build {
+        number: latest.number + 1,
+        previous_parameters: latest.parameters.clone(),
+        gate: build.policy.gate(build.transition, !unchanged, build.allow_replace),
+        deadline: runs_until,
+        max_deadline: workspace.live_build.and(latest.max_deadline),
+        ..build
+    }
+}
+
 impl Store {
-    /// Queues the next build of a workspace, whose number it gets. The answer has it as its latest. A read and a transaction.
+    /// Queues the next build of a workspace, whose number it gets. The answer has it as its latest. A read and a transaction. A person's
+    /// build takes the place of an automatic one that still waits, which is canceled.
     ///
     /// # Errors
     /// [`CreateBuildError::Busy`] while the latest build has not ended.
@@ -102,26 +135,52 @@ impl Store {
             if workspace.deleted {
                 return Err(CreateBuildError::Deleted(id));
             }
-            if latest.job.status.is_active() {
-                return Err(CreateBuildError::Busy { build: latest.id, number: latest.number });
-            }
-            let next = Build { number: latest.number + 1, previous_parameters: latest.parameters.clone(), ..build.clone() };
+            let waiting = if latest.job.status.is_active() { Some(self.giving_way(latest, &build).await?) } else { None };
+            let stopped_at = workspace.stops_at();
+            let next = next(&workspace, build.clone());
             let home = Home::Workspace { id, number: next.number };
             let job = JobRecord::queued(JobId::Build(next.id), home, workspace.state.clone(), next.job.created_at);
+            let job = job.with(next.reason.priority());
             workspace.updated_at = next.created_at;
-            let earlier = std::mem::replace(&mut workspace.latest_build, next);
-            let writes = vec![
-                workspace::replace(row.version, &workspace)?,
-                Write::insert(key(id, earlier.number), &earlier)?,
-                lease::insert(&job)?,
-            ];
+            let mut earlier = std::mem::replace(&mut workspace.latest_build, next);
+            let mut writes = vec![workspace::replace(row.version, &workspace)?, lease::insert(&job)?];
+            writes.extend(schedule::rewritten(stopped_at, &workspace)?);
+            if let Some((at, superseded)) = &waiting {
+                earlier.job = superseded.job.clone();
+                writes.push(lease::replace(*at, superseded)?);
+            }
+            writes.push(Write::insert(key(id, earlier.number), &earlier)?);
             match self.table.transact(writes).await {
-                Ok(()) => return Ok(workspace),
+                Ok(()) => {
+                    self.say_superseded(waiting, build.created_at).await;
+                    return Ok(workspace);
+                }
                 Err(WriteError::Refused { .. }) => pause(attempt).await,
                 Err(WriteError::Table(error)) => return Err(error.into()),
             }
         }
         Err(TableError::Contention(id.to_string()).into())
+    }
+
+    /// The job of an active build as it is when `by` takes its place, and the version of its row.
+    async fn giving_way(&self, active: &Build, by: &Build) -> Result<(u64, JobRecord), CreateBuildError> {
+        let busy = || CreateBuildError::Busy { build: active.id, number: active.number };
+        if by.reason.priority() != Priority::Person || active.reason.priority() != Priority::Automatic {
+            return Err(busy());
+        }
+        let row = self.job_row(JobId::Build(active.id)).await?.ok_or_else(busy)?;
+        let why = format!("build {} took its place: {} asked for a {}", active.number + 1, by.initiator_name, by.transition);
+        let superseded = row.value.superseded(why, by.created_at).ok_or_else(busy)?;
+        Ok((row.version, superseded))
+    }
+
+    /// Tells the log of a build that another took its place. If it cannot be written, the build's own error says it still.
+    async fn say_superseded(&self, superseded: Option<(u64, JobRecord)>, now: Timestamp) {
+        let Some((_, JobRecord { id, job, .. })) = superseded else { return };
+        let line = Self::own_line(LogLevel::Warn, "Ending the job", &job.error, now);
+        if let Err(error) = self.append_logs(id, vec![line]).await {
+            tracing::warn!(job = %id, error = %error, "cannot log why a build was canceled");
+        }
     }
 
     /// The build with this id. Two reads.

@@ -10,8 +10,9 @@ use crate::{
     Agent, Build, CancelError, FinishError, Home, JobId, JobRecord, JobResult, LeaseError, Lost, LostOutcome, Resource,
     RunnerSession, Store, TableError, Version, Workspace, agent,
     lease::{self, contention, show},
+    schedule,
     table::{RACES_MAX, Row, WriteError, pause},
-    template, version, workspace,
+    template, timing, version, workspace,
     write::Write,
 };
 
@@ -35,6 +36,7 @@ impl Store {
                 Err(_) => return Err(FinishError::Lost(id)),
             };
             let mut plan = Plan { writes: vec![lease::replace(row.version, &next)?], owners: Vec::new() };
+            plan.writes.extend(timing::insert(id, &result.timings)?);
             match next.home {
                 Home::Version(_) => plan.writes.push(self.finished_import(&next, &result, now).await?),
                 Home::Workspace { id, .. } => self.finished_build(&mut plan, (id, &next), &result, now).await?,
@@ -75,7 +77,7 @@ impl Store {
         let (row, agents) = self.workspace_rows(id).await?;
         let row = row.ok_or_else(|| contention(job.id))?;
         let was_live = row.value.live_build.is_some();
-        let mut workspace = row.value;
+        let (stopped_at, mut workspace) = (row.value.stops_at(), row.value);
         show(job, &mut workspace, now);
         let build = &mut workspace.latest_build;
         let remember = |(position, resource)| Resource::remembered(build.id.0, position, resource, now);
@@ -83,10 +85,14 @@ impl Store {
         if job.job.status == JobStatus::Succeeded {
             workspace.live_build = (build.transition == Transition::Start).then_some(build.id);
             workspace.deleted = build.transition == Transition::Delete;
+            if workspace.live_build.is_some() {
+                workspace.set_deadlines(workspace.latest_build.policy.deadlines(now, workspace.ttl_ms));
+            }
             let wanted = if workspace.live_build.is_some() { result.resources.as_slice() } else { &[] };
             plan.agents(&workspace, wanted, (agents, was_live), now)?;
         }
         plan.writes.push(workspace::replace(row.version, &workspace)?);
+        plan.writes.extend(schedule::rewritten(stopped_at, &workspace)?);
         if workspace.deleted {
             plan.writes.push(Write::delete(workspace::name_key(workspace.owner, &workspace.name)));
             plan.writes.push(Write::count(template::key(workspace.template), -1));
@@ -148,10 +154,12 @@ impl Store {
         };
         let earlier = self.build_by_number(id, number.saturating_sub(1)).await?.map(|build: Build| build.resources);
         let row = self.table.get::<Workspace>(&workspace::key(id)).await?.ok_or_else(|| contention(job.id))?;
-        let mut workspace = row.value;
+        let (stopped_at, mut workspace) = (row.value.stops_at(), row.value);
         show(job, &mut workspace, now);
         workspace.latest_build.resources = earlier.unwrap_or_default();
-        self.transacted(vec![lease::replace(at, job)?, workspace::replace(row.version, &workspace)?]).await
+        let mut writes = vec![lease::replace(at, job)?, workspace::replace(row.version, &workspace)?];
+        writes.extend(schedule::rewritten(stopped_at, &workspace)?);
+        self.transacted(writes).await
     }
 }
 

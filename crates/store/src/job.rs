@@ -9,7 +9,9 @@
 //! The rules are pure methods of [`JobRecord`]; the table's verbs read a record, apply one rule and write it back on the
 //! condition that nobody else did ([`crate::lease`], [`crate::finish`]).
 
-use berth_domain::{BuildId, Fence, JobStatus, Lease, Secret, TaskId, Timestamp, TokenHash, VersionId, WorkspaceId, limit};
+use berth_domain::{
+    BuildId, FailureCode, Fence, JobStatus, Lease, Priority, Secret, TaskId, Timestamp, TokenHash, VersionId, WorkspaceId, limit,
+};
 use berth_wire::runner::Outcome;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -116,8 +118,14 @@ pub struct Job {
     pub completed_at: Option<Timestamp>,
     /// When someone asked to cancel it.
     pub canceled_at: Option<Timestamp>,
-    /// Why it failed.
+    /// Why it failed, or why it was canceled without anyone asking.
     pub error: String,
+    /// The same for programs.
+    #[serde(default)]
+    pub error_code: Option<FailureCode>,
+    /// The task that claimed it.
+    #[serde(default)]
+    pub worker: Option<TaskId>,
 }
 
 impl Job {
@@ -131,6 +139,8 @@ impl Job {
             completed_at: None,
             canceled_at: None,
             error: String::new(),
+            error_code: None,
+            worker: None,
         }
     }
 
@@ -197,6 +207,9 @@ pub struct JobRecord {
     pub fence: Fence,
     /// The newest Terraform state.
     pub state: Option<StatePointer>,
+    /// Whether anybody waits for it.
+    #[serde(default)]
+    pub priority: Priority,
 }
 
 /// Why a task could not take a job.
@@ -350,7 +363,14 @@ impl JobRecord {
     /// A job that waits for a runner; `state` is what the previous build left.
     #[must_use]
     pub const fn queued(id: JobId, home: Home, state: Option<StatePointer>, now: Timestamp) -> Self {
-        Self { id, home, job: Job::queued(now), offer: None, lease: None, session: None, fence: Fence(0), state }
+        let priority = Priority::Person;
+        Self { id, home, job: Job::queued(now), offer: None, lease: None, session: None, fence: Fence(0), state, priority }
+    }
+
+    /// The same with another priority.
+    #[must_use]
+    pub fn with(self, priority: Priority) -> Self {
+        Self { priority, ..self }
     }
 
     /// When someone must look at the job unless it changes before; `None` once it has ended.
@@ -398,7 +418,7 @@ impl JobRecord {
         }
         let fence = self.fence.next();
         Ok(Self {
-            job: Job { status: JobStatus::Running, started_at: Some(now), ..self.job },
+            job: Job { status: JobStatus::Running, started_at: Some(now), worker: Some(task), ..self.job },
             offer: None,
             lease: Some(Lease { task, fence, ends: Lease::end_from(now) }),
             session: Some(session),
@@ -433,12 +453,14 @@ impl JobRecord {
         if !self.is_held_by(session) {
             return Err(LeaseError::Lost(self.id));
         }
-        let (status, error) = match outcome {
-            Outcome::Succeeded => (JobStatus::Succeeded, String::new()),
-            Outcome::Failed { error } => (JobStatus::Failed, error.clone()),
-            Outcome::Canceled => (JobStatus::Canceled, String::new()),
+        let (status, error, error_code) = match outcome {
+            Outcome::Succeeded => (JobStatus::Succeeded, String::new(), None),
+            Outcome::Failed { error } => (JobStatus::Failed, error.clone(), None),
+            Outcome::Refused { error, code } => (JobStatus::Failed, error.clone(), Some(*code)),
+            Outcome::Canceled => (JobStatus::Canceled, String::new(), None),
         };
-        Ok(Some(Self { job: self.job.ended(status, error, now), lease: None, ..self }))
+        let job = Job { error_code, ..self.job.ended(status, error, now) };
+        Ok(Some(Self { job, lease: None, ..self }))
     }
 
     /// Cancels: at once when pending, by request when running. Asking twice changes nothing.
@@ -450,6 +472,13 @@ impl JobRecord {
             JobStatus::Running | JobStatus::Canceling => Ok(Self { job: Job { status: JobStatus::Canceling, ..job }, ..self }),
             status => Err(CancelError::Ended { job: self.id, status }),
         }
+    }
+
+    /// Cancels a job that nobody waits for and nobody has claimed, in favour of a person's; `None` when it is not such a one.
+    pub(crate) fn superseded(self, why: String, now: Timestamp) -> Option<Self> {
+        let gives_way = self.priority == Priority::Automatic && self.job.status == JobStatus::Pending;
+        let job = Job { canceled_at: Some(now), ..self.job };
+        gives_way.then(|| Self { job: job.ended(JobStatus::Canceled, why, now), offer: None, ..self })
     }
 
     /// Fails the job if what is said of its runner is true.

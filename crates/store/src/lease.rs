@@ -1,20 +1,22 @@
 //! What is done with a job while it is not over: offer, claim, heartbeat, push state, and find those that need looking at.
 
-use berth_domain::{Fence, JobStatus, TaskId, Timestamp, TokenHash, WorkspaceId};
+use berth_domain::{Fence, JobStatus, Priority, TaskId, Timestamp, TokenHash, WorkspaceId};
 use bytes::Bytes;
 
 use crate::{
     BlobError, ClaimError, Home, JobId, JobRecord, LeaseError, Offer, OfferError, RunnerSession, StatePointer, Store, TableError,
     Version, Workspace,
     file::digest,
+    schedule,
     table::{Bound, Key, RACES_MAX, Range, Row, WriteError, pause},
     version, workspace,
     write::Write,
 };
 
-/// The index partition of the jobs that have not ended, by the time at which someone must look at them.
-const DUE: &str = "DUE";
-/// The most jobs that one look finds.
+/// The index partition of the jobs that have not ended and of the workspaces that are to be stopped, by the time at which someone must look
+/// at them.
+pub(crate) const DUE: &str = "DUE";
+/// The most of them that one look finds.
 const DUE_MAX: usize = 1000;
 
 /// What a claim gives.
@@ -50,13 +52,15 @@ pub struct Heartbeat {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StateVersion(pub u64);
 
-/// A job that someone must look at.
+/// What someone must look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
-    /// It waits too long: announce it again.
-    Announce(JobId),
-    /// Its runner gave no sign of life in time.
+    /// A job waits too long: announce it again, in this lane.
+    Announce(JobId, Priority),
+    /// A job's runner gave no sign of life in time.
     LeaseEnded(JobId),
+    /// A workspace's time is over.
+    Stop(WorkspaceId),
 }
 
 pub(crate) fn key(id: JobId) -> Key {
@@ -247,18 +251,14 @@ impl Store {
         Ok(Some(bytes.ok_or_else(|| BlobError::Missing(pointer.key.clone()))?))
     }
 
-    /// The jobs that someone must look at. One Query, which finds nothing in an idle deployment.
+    /// What someone must look at. One Query, which finds nothing in an idle deployment.
     ///
     /// # Errors
     /// When the table fails.
     pub async fn due(&self, now: Timestamp) -> Result<Vec<Due>, TableError> {
         let bound = Bound::UpTo(format!("{:015}~", now.as_millisecond()));
-        let rows = self.table.query::<JobRecord>(Range { limit: Some(DUE_MAX), ..Range::index(DUE, bound) }).await?;
-        let due = rows.into_iter().map(|row| match row.value.lease {
-            Some(_) => Due::LeaseEnded(row.value.id),
-            None => Due::Announce(row.value.id),
-        });
-        Ok(due.collect())
+        let rows = self.table.query_raw(Range { limit: Some(DUE_MAX), ..Range::index(DUE, bound) }).await?;
+        rows.into_iter().map(due).collect()
     }
 
     /// The row that shows a job, with the job as it is now. One read.
@@ -290,6 +290,17 @@ impl Store {
     pub(crate) async fn transacted(&self, writes: Vec<Write>) -> Result<bool, TableError> {
         happened(self.table.transact(writes).await)
     }
+}
+
+fn due(row: Row) -> Result<Due, TableError> {
+    if row.key.sk == schedule::SORT {
+        return Ok(Due::Stop(row.decode()?.value));
+    }
+    let job = row.decode::<JobRecord>()?.value;
+    Ok(match job.lease {
+        Some(_) => Due::LeaseEnded(job.id),
+        None => Due::Announce(job.id, job.priority),
+    })
 }
 
 /// Shows the job in its workspace.

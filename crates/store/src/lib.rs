@@ -16,9 +16,11 @@ pub mod lease;
 pub mod log;
 pub mod meter;
 pub mod resource;
+pub mod schedule;
 pub mod session;
 pub mod table;
 pub mod template;
+pub mod timing;
 pub mod user;
 pub mod version;
 pub mod workspace;
@@ -40,12 +42,13 @@ pub use job::{
 pub use lease::{Claim, Due, Heartbeat, Record, StateVersion};
 pub use meter::Meter;
 pub use resource::Resource;
+pub use schedule::ExtendWorkspaceError;
 pub use session::{Session, SessionKind};
 pub use table::TableError;
 pub use template::{ActivateError, CreateTemplateError, DeleteTemplateError, Template, TemplateChange, UpdateTemplateError};
 pub use user::{CreateUserError, FirstUserError, UpdateUserError, User, UserChange};
 pub use version::{CreateVersionError, Version};
-pub use workspace::{CreateWorkspaceError, UpdateWorkspaceError, Workspace, WorkspaceChange};
+pub use workspace::{CreateWorkspaceError, RenameWorkspaceError, UpdateWorkspaceError, Workspace, WorkspaceChange};
 
 /// The store. A clone is another handle to the same one.
 #[derive(Clone, Debug)]

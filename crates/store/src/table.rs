@@ -15,9 +15,11 @@
 //! | workspace with its newest build | `WORKSPACE#id` | `NOW` | `WORKSPACES` / `owner#name`, unless deleted | |
 //! | agent | `WORKSPACE#id` | `NOW#AGENT#id` | | `lines`, `bytes` of its log |
 //! | earlier build | `WORKSPACE#id` | `BUILD#number` | | |
+//! | workspace's stop | `WORKSPACE#id` | `STOP` | `DUE` / `time#workspace`, while one is due | body is the workspace's id |
 //! | workspace's name | `USER#id` | `WORKSPACE#name` | | body is the workspace's id |
 //! | agent's workspace, by id and by token | `AGENT#id`, `AGENT_TOKEN#hash` | `AGENT` | | |
 //! | job | `JOB#kind-id` | `JOB` | `DUE` / `time#job`, while active | `lines`, `bytes` of its log |
+//! | timings of a build | `JOB#build-id` | `TIMINGS` | | |
 //! | lines of a job's or agent's log | `LOG#...` | id of the last line | | |
 //!
 //! The domain's part of an item is one JSON text, `body`; `v` grows by one with each change and is the condition of the next.

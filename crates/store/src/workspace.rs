@@ -1,11 +1,13 @@
 //! Workspaces: one row each, with the newest build inside, so that a list needs no second read.
 
-use berth_domain::{BuildId, TemplateId, Timestamp, UserId, Username, WorkspaceId, WorkspaceName, permission::MayCreateWorkspace};
+use berth_domain::{
+    AutomaticUpdates, BuildId, TemplateId, Timestamp, UserId, Username, WorkspaceId, WorkspaceName, permission::MayCreateWorkspace,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Agent, Build, Home, JobId, JobRecord, StatePointer, Store, TableError, agent, lease,
-    table::{Bound, Key, Range, Row, WriteError},
+    table::{Bound, Key, RACES_MAX, Range, Row, WriteError, pause},
     template,
     write::Write,
 };
@@ -37,8 +39,11 @@ pub struct Workspace {
     pub last_used_at: Timestamp,
     /// Cron with time zone.
     pub autostart_schedule: Option<String>,
-    /// Time to live after a start, in milliseconds.
+    /// Time to live after a start, in milliseconds; none is the template's default, 0 for ever.
     pub ttl_ms: Option<i64>,
+    /// Whether each start moves it to the template's active version.
+    #[serde(default)]
+    pub automatic_updates: AutomaticUpdates,
     /// Whether it is gone.
     pub deleted: bool,
     /// The newest build.
@@ -56,8 +61,37 @@ pub struct WorkspaceChange {
     pub autostart_schedule: Option<Option<String>>,
     /// Time to live after a start, or none.
     pub ttl_ms: Option<Option<i64>>,
+    /// Whether each start moves it to the template's active version.
+    pub automatic_updates: Option<AutomaticUpdates>,
     /// When it was last used.
     pub last_used_at: Option<Timestamp>,
+}
+
+/// Why a workspace was not renamed.
+#[derive(Debug, thiserror::Error)]
+pub enum RenameWorkspaceError {
+    /// The owner has one of that name.
+    #[error("{owner} already has a workspace named {name}")]
+    NameTaken {
+        /// The owner.
+        owner: Username,
+        /// The name.
+        name: WorkspaceName,
+    },
+    /// A build works under the old name.
+    #[error("build {number} of the workspace has not ended")]
+    Busy {
+        /// The active build.
+        build: BuildId,
+        /// Its number.
+        number: u64,
+    },
+    /// No such workspace, or it is gone.
+    #[error("workspace {0} does not exist")]
+    Missing(WorkspaceId),
+    /// The table failed.
+    #[error("cannot rename the workspace")]
+    Table(#[from] TableError),
 }
 
 /// Why a workspace was not made.
@@ -143,6 +177,8 @@ impl Store {
         let mut workspace = workspace;
         workspace.latest_build.number = 1;
         workspace.latest_build.previous_parameters.clear();
+        let first = &workspace.latest_build;
+        workspace.latest_build.gate = first.policy.gate(first.transition, true, first.allow_replace);
         let build = &workspace.latest_build;
         let home = Home::Workspace { id: workspace.id, number: 1 };
         let job = JobRecord::queued(JobId::Build(build.id), home, None, build.job.created_at);
@@ -213,7 +249,7 @@ impl Store {
         Ok(workspaces)
     }
 
-    /// Changes a workspace without a build. A read and a write.
+    /// Changes a workspace without a build. A read and a write. Use of it may put off its stop.
     ///
     /// # Errors
     /// When there is none.
@@ -223,18 +259,60 @@ impl Store {
         change: WorkspaceChange,
         now: Timestamp,
     ) -> Result<Workspace, UpdateWorkspaceError> {
-        let amended = self.table.amend(key(id), place, |workspace: &mut Workspace| {
-            if workspace.deleted {
-                return;
-            }
-            let WorkspaceChange { autostart_schedule, ttl_ms, last_used_at } = change.clone();
-            if autostart_schedule.is_some() || ttl_ms.is_some() {
+        let amended = self.amend_workspace(id, |workspace| {
+            let WorkspaceChange { autostart_schedule, ttl_ms, automatic_updates, last_used_at } = change.clone();
+            if autostart_schedule.is_some() || ttl_ms.is_some() || automatic_updates.is_some() {
                 workspace.updated_at = now;
             }
             workspace.autostart_schedule = autostart_schedule.unwrap_or(workspace.autostart_schedule.take());
-            workspace.ttl_ms = ttl_ms.unwrap_or(workspace.ttl_ms);
-            workspace.last_used_at = last_used_at.unwrap_or(workspace.last_used_at);
+            if let Some(ttl_ms) = ttl_ms {
+                workspace.ttl_ms = ttl_ms;
+                workspace.ttl_changed();
+            }
+            workspace.automatic_updates = automatic_updates.unwrap_or(workspace.automatic_updates);
+            if let Some(used) = last_used_at {
+                workspace.last_used_at = used;
+                workspace.used(used);
+            }
+            Ok::<_, TableError>(())
         });
-        amended.await?.filter(|workspace| !workspace.deleted).ok_or(UpdateWorkspaceError::Missing(id))
+        amended.await?.ok_or(UpdateWorkspaceError::Missing(id))
+    }
+
+    /// Gives a workspace another name; the next build tells it to the template. A read and a transaction.
+    ///
+    /// # Errors
+    /// When its owner has another one of that name, or a build has not ended.
+    pub async fn rename_workspace(
+        &self,
+        id: WorkspaceId,
+        name: &WorkspaceName,
+        now: Timestamp,
+    ) -> Result<Workspace, RenameWorkspaceError> {
+        for attempt in 0..RACES_MAX {
+            let row = self.table.get::<Workspace>(&key(id)).await?.filter(|row| !row.value.deleted);
+            let Row { version, value: mut workspace, .. } = row.ok_or(RenameWorkspaceError::Missing(id))?;
+            let latest = &workspace.latest_build;
+            if latest.job.status.is_active() {
+                return Err(RenameWorkspaceError::Busy { build: latest.id, number: latest.number });
+            }
+            let before = std::mem::replace(&mut workspace.name, name.clone());
+            workspace.latest_build.workspace_name = name.clone();
+            workspace.updated_at = now;
+            let mut writes = vec![replace(version, &workspace)?];
+            if before.key() != name.key() {
+                writes.push(Write::insert(name_key(workspace.owner, name), &id)?);
+                writes.push(Write::delete(name_key(workspace.owner, &before)));
+            }
+            match self.table.transact(writes).await {
+                Ok(()) => return Ok(workspace),
+                Err(WriteError::Refused { at: 1 }) => {
+                    return Err(RenameWorkspaceError::NameTaken { owner: workspace.owner_name, name: name.clone() });
+                }
+                Err(WriteError::Refused { .. }) => pause(attempt).await,
+                Err(WriteError::Table(error)) => return Err(error.into()),
+            }
+        }
+        Err(TableError::Contention(id.to_string()).into())
     }
 }

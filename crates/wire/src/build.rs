@@ -1,7 +1,10 @@
 //! Jobs, builds and their logs.
 
 use crate::resource::Resource;
-use berth_domain::{BuildReason, JobStatus, LogLevel, LogSource, ParameterValue, Timestamp, Transition, WorkspaceStatus};
+use berth_domain::{
+    BuildReason, FailureCode, JobStatus, LogLevel, LogSource, ParameterValue, TaskId, Timestamp, TimingStage, Transition,
+    WorkspaceStatus,
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -24,6 +27,12 @@ pub struct Job {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub error: String,
+    /// The same for programs, where they can do something about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_code: Option<FailureCode>,
+    /// The task that works or worked on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker_id: Option<TaskId>,
     /// Where it stands.
     pub status: JobStatus,
     /// The archive it works on.
@@ -105,6 +114,91 @@ pub struct CreateBuild {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<BuildReason>,
+    /// Consents to replacing or destroying what holds data or runs, where the template asks for consent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_replace: bool,
+}
+
+impl CreateBuild {
+    /// A build that does `transition` with all that the workspace has, and nothing more.
+    #[must_use]
+    pub const fn new(transition: Transition) -> Self {
+        Self {
+            transition,
+            template_version_id: None,
+            rich_parameter_values: Vec::new(),
+            orphan: false,
+            log_level: None,
+            reason: None,
+            allow_replace: false,
+        }
+    }
+}
+
+/// `GET /api/v2/workspacebuilds/{id}/timings`: where the time of a build went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timings {
+    /// What Terraform did, stage by stage and resource by resource.
+    pub provisioner_timings: Vec<ProvisionerTiming>,
+    /// The start scripts of agents that still are this build's.
+    pub agent_script_timings: Vec<AgentScriptTiming>,
+    /// How long those agents took to connect.
+    pub agent_connection_timings: Vec<AgentConnectionTiming>,
+}
+
+/// How long one stage, or one resource in it, took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProvisionerTiming {
+    /// The build's job.
+    pub job_id: Uuid,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended, well or not.
+    pub ended_at: Timestamp,
+    /// `init`, `plan` or `apply`.
+    pub stage: TimingStage,
+    /// The provider's name, or `terraform`.
+    pub source: String,
+    /// `create`, `read`, ...
+    pub action: String,
+    /// The resource's address, or `terraform` for the whole stage.
+    pub resource: String,
+}
+
+/// How long an agent's start scripts took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentScriptTiming {
+    /// When they began.
+    pub started_at: Timestamp,
+    /// When they ended, well or not.
+    pub ended_at: Timestamp,
+    /// 0 when they ended well.
+    pub exit_code: i32,
+    /// `start`.
+    pub stage: String,
+    /// `ok`, `exit_failure` or `timed_out`.
+    pub status: String,
+    /// For people.
+    pub display_name: String,
+    /// The agent.
+    pub workspace_agent_id: Uuid,
+    /// Its name.
+    pub workspace_agent_name: String,
+}
+
+/// How long an agent took to connect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentConnectionTiming {
+    /// When its build recorded it.
+    pub started_at: Timestamp,
+    /// When it first said hello.
+    pub ended_at: Timestamp,
+    /// `connect`.
+    pub stage: String,
+    /// The agent.
+    pub workspace_agent_id: Uuid,
+    /// Its name.
+    pub workspace_agent_name: String,
 }
 
 /// One line of a job's log. Ids grow by one from 1 within a job.

@@ -12,7 +12,9 @@
 //!
 //! All but the claim carry `Authorization: Bearer <session>`; a session is good for its one job and fence, until the job ends.
 
-use berth_domain::{AppSharing, LogLevel, LogSource, Parameter, ParameterValue, Secret, TaskId, Timestamp, Transition};
+use berth_domain::{
+    AppSharing, FailureCode, Gate, LogLevel, LogSource, Parameter, ParameterValue, Secret, TaskId, Timestamp, Timing, Transition,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -105,6 +107,15 @@ pub struct Build {
     pub variables: BTreeMap<String, String>,
     /// The API's URL, ending in `/`.
     pub access_url: String,
+    /// What to look at in the plan before it is applied; `None` is to apply without a look.
+    #[serde(default)]
+    pub gate: Option<Gate>,
+    /// End the build when it takes longer, in milliseconds; 0 is the deployment's own limit.
+    #[serde(default)]
+    pub timeout_ms: u64,
+    /// End the build when it says and does nothing for so long, in milliseconds; 0 is the deployment's own limit.
+    #[serde(default)]
+    pub silence_ms: u64,
 }
 
 /// The owner of the workspace that is built.
@@ -166,6 +177,9 @@ pub struct Finish {
     /// Things the author should know. Import only.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Where the time went.
+    #[serde(default)]
+    pub timings: Vec<Timing>,
 }
 
 /// The outcome of a job.
@@ -178,6 +192,13 @@ pub enum Outcome {
     Failed {
         /// One line.
         error: String,
+    },
+    /// The plan breaks a rule, so nothing was changed; the reason is for the person who asked.
+    Refused {
+        /// One line.
+        error: String,
+        /// Which rule.
+        code: FailureCode,
     },
     /// Ended by request.
     Canceled,

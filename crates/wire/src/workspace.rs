@@ -1,7 +1,7 @@
 //! Workspaces.
 
 use crate::build::Build;
-use berth_domain::{ParameterValue, Timestamp};
+use berth_domain::{AutomaticUpdates, ParameterValue, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -19,12 +19,15 @@ pub struct CreateWorkspace {
     /// Five-field cron with time zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autostart_schedule: Option<String>,
-    /// Time to live after a start.
+    /// Time to live after a start; none is the template's default, 0 for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<i64>,
     /// Answers to the version's parameters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rich_parameter_values: Vec<ParameterValue>,
+    /// Whether each start moves it to the template's active version.
+    #[serde(default)]
+    pub automatic_updates: AutomaticUpdates,
 }
 
 /// `PUT /api/v2/workspaces/{id}/autostart`.
@@ -41,6 +44,27 @@ pub struct SetTtl {
     /// Time to live after a start; none or 0 for ever.
     #[serde(default)]
     pub ttl_ms: Option<i64>,
+}
+
+/// `PUT /api/v2/workspaces/{id}/extend`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extend {
+    /// When the running workspace is to be stopped.
+    pub deadline: Timestamp,
+}
+
+/// `PUT /api/v2/workspaces/{id}/autoupdates`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetAutomaticUpdates {
+    /// `always` or `never`.
+    pub automatic_updates: AutomaticUpdates,
+}
+
+/// `PATCH /api/v2/workspaces/{id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenameWorkspace {
+    /// Its new name.
+    pub name: String,
 }
 
 /// A workspace.
@@ -96,7 +120,7 @@ pub struct Workspace {
     /// Whether all agents fare well.
     pub health: WorkspaceHealth,
     /// `always` or `never`.
-    pub automatic_updates: String,
+    pub automatic_updates: AutomaticUpdates,
     /// Whether it may be renamed.
     pub allow_renames: bool,
     /// Whether the asker marked it.

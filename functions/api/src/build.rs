@@ -13,7 +13,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use berth_domain::{Actor, BuildId, BuildReason, ParameterValue, Transition, VersionId, WorkspaceId};
+use berth_domain::{Actor, BuildId, BuildReason, ParameterValue, Policy, Transition, VersionId, WorkspaceId};
 use berth_store::{Build, Job, JobId, Version, Workspace};
 use berth_wire::build::CreateBuild;
 use http::{StatusCode, header};
@@ -194,6 +194,11 @@ fn draft(api: &Api, caller: &SignedIn, workspace: &Workspace, asked: (&Version, 
         updated_at: now,
         job: Job::queued(now),
         resources: Vec::new(),
+        allow_replace: body.allow_replace,
+        policy: Policy::default(),
+        gate: None,
+        deadline: None,
+        max_deadline: None,
     }
 }
 

@@ -36,7 +36,7 @@ mod watch;
 mod workspace;
 
 use axum::Router;
-use berth_domain::{Secret, Timestamp};
+use berth_domain::{Priority, Secret, Timestamp};
 use berth_store::{JobId, Store};
 use berth_wire::ticket::SigningKey;
 use std::{path::PathBuf, sync::Arc};
@@ -127,10 +127,10 @@ impl Api {
         self.app.changes.poke(Topic::Job(job));
     }
 
-    /// A job was queued: tell the dispatcher and whoever watches.
+    /// A job was queued for a person: tell the dispatcher and whoever watches.
     pub(crate) async fn announce(&self, job: JobId) {
         tracing::info!(%job, "a job is queued");
-        self.app.announce.announce(job).await;
+        self.app.announce.announce(job, Priority::Person).await;
         self.poke_job(job);
     }
 

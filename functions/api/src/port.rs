@@ -1,14 +1,14 @@
 //! Ports: what the API asks of its surroundings, each with a laptop's and a cloud's implementation.
 
-use berth_domain::{AgentId, Timestamp};
+use berth_domain::{AgentId, Priority, Timestamp};
 use berth_store::JobId;
 use futures_util::future::BoxFuture;
 use std::{fmt, sync::Arc};
 
 /// Tells the dispatcher that a job waits. May fail or be lost: the sweep announces again.
 pub trait Announce: Send + Sync + fmt::Debug {
-    /// Puts the job's id in the queue.
-    fn announce(&self, job: JobId) -> BoxFuture<'_, ()>;
+    /// Puts the job's id in the queue, in the lane of its priority.
+    fn announce(&self, job: JobId, priority: Priority) -> BoxFuture<'_, ()>;
 }
 
 /// Knows who is at the relay; in memory, so that an idle agent costs no write.

@@ -15,6 +15,7 @@ use berth_domain::{BuildId, FileId, Secret, TokenHash, UserId, VersionId, limit:
 use berth_store::{JobId, Record, RunnerSession, Version, Workspace};
 use berth_wire::runner::{Build, Claim, Claimed, Finish, Heartbeat, Import, Job, LogLine, Owner};
 use http::StatusCode;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// A job by the path's bare id. Builds are looked for first; only a claim asks, everyone else brings a session that says it.
@@ -80,7 +81,14 @@ async fn build(api: &Api, workspace: Workspace) -> Answer<Build> {
         previous_parameters: build.previous_parameters,
         variables: version.variables,
         access_url: api.app.config.access_url(),
+        gate: build.gate,
+        timeout_ms: milliseconds(build.policy.timeout()),
+        silence_ms: milliseconds(build.policy.silence()),
     })
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn owner(api: &Api, id: UserId) -> Answer<Owner> {

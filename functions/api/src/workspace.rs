@@ -12,8 +12,8 @@ use crate::{
 };
 use axum::extract::State;
 use berth_domain::{
-    Actor, BuildId, BuildReason, Denied, ParameterValue, TemplateId, Transition, UserId, VersionId, WorkspaceId, WorkspaceName,
-    WorkspaceSearch, WorkspaceStatus, limit::PARAMETERS_MAX, parameter, search::Searched,
+    Actor, AutomaticUpdates, BuildId, BuildReason, Denied, ParameterValue, Policy, TemplateId, Transition, UserId, VersionId,
+    WorkspaceId, WorkspaceName, WorkspaceSearch, WorkspaceStatus, limit::PARAMETERS_MAX, parameter, search::Searched,
 };
 use berth_store::{Agent, Build, Job, JobId, Template, User, Version, Workspace, WorkspaceChange};
 use berth_wire::workspace::{CreateWorkspace, SetAutostart, SetTtl, Workspaces};
@@ -204,6 +204,11 @@ fn draft(api: &Api, draft: &Draft<'_>, parameters: Vec<ParameterValue>) -> Works
         updated_at: now,
         job: Job::queued(now),
         resources: Vec::new(),
+        allow_replace: false,
+        policy: Policy::default(),
+        gate: None,
+        deadline: None,
+        max_deadline: None,
     };
     Workspace {
         id,
@@ -219,6 +224,7 @@ fn draft(api: &Api, draft: &Draft<'_>, parameters: Vec<ParameterValue>) -> Works
         last_used_at: now,
         autostart_schedule: None,
         ttl_ms: None,
+        automatic_updates: AutomaticUpdates::Never,
         deleted: false,
         latest_build: build,
         state: None,

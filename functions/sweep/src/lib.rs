@@ -1,15 +1,16 @@
-//! The sweep: once in a while, without input, it repairs what a lost message or a dead task left behind.
+//! The sweep: once in a while, without input, it repairs what a lost message or a dead task left behind, and stops what is due.
 //!
-//! Jobs that wait too long are announced again; jobs whose runner gave no sign of life fail. An idle deployment costs one read.
+//! Jobs that wait too long are announced again; jobs whose runner gave no sign of life fail; workspaces whose time is over are stopped.
+//! An idle deployment costs one read.
 
-use berth_domain::{LogLevel, Timestamp, limit::LEASE_SECONDS};
+use berth_domain::{LogLevel, Priority, Timestamp, WorkspaceId, limit::LEASE_SECONDS};
 use berth_store::{Due, JobId, Lost, LostOutcome, Store, TableError};
 use std::future::Future;
 
 /// Tells the dispatcher that a job waits.
 pub trait Announce: Sync {
-    /// Puts the job's id in the queue. May be lost: the next sweep announces again.
-    fn announce(&self, job: JobId) -> impl Future<Output = ()> + Send;
+    /// Puts the job's id in the queue, in the lane of its priority. May be lost: the next sweep announces again.
+    fn announce(&self, job: JobId, priority: Priority) -> impl Future<Output = ()> + Send;
 }
 
 /// What a sweep did.
@@ -19,14 +20,17 @@ pub struct Swept {
     pub announced: Vec<JobId>,
     /// Jobs whose runner was lost and that have failed now.
     pub failed: Vec<JobId>,
+    /// Workspaces whose time was over, and the jobs that stop them.
+    pub stopped: Vec<(WorkspaceId, JobId)>,
 }
 
 /// Why a sweep found nothing; the next one comes.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot find the jobs that need looking at")]
+#[error("cannot find what needs looking at")]
 pub struct SweepError(#[from] TableError);
 
-/// Sweeps once. One read, and per lost job what failing it costs. What cannot be done for one job is logged and left to the next sweep.
+/// Sweeps once. One read, and per lost job or due workspace what failing or stopping it costs. What cannot be done for one is logged and
+/// left to the next sweep.
 ///
 /// # Errors
 /// When the table does not answer.
@@ -34,8 +38,8 @@ pub async fn sweep(store: &Store, announce: &impl Announce, now: Timestamp) -> R
     let mut swept = Swept::default();
     for due in store.due(now).await? {
         match due {
-            Due::Announce(job) => {
-                announce.announce(job).await;
+            Due::Announce(job, priority) => {
+                announce.announce(job, priority).await;
                 swept.announced.push(job);
             }
             Due::LeaseEnded(job) => match fail(store, job, now).await {
@@ -43,10 +47,19 @@ pub async fn sweep(store: &Store, announce: &impl Announce, now: Timestamp) -> R
                 Ok(false) => {}
                 Err(error) => tracing::warn!(job = %job, error = %error, "cannot fail a job whose runner was lost"),
             },
+            Due::Stop(workspace) => match store.autostop(workspace, now).await {
+                Ok(Some(job)) => {
+                    announce.announce(job, Priority::Automatic).await;
+                    swept.stopped.push((workspace, job));
+                }
+                Ok(None) => {}
+                Err(error) => tracing::warn!(workspace = %workspace, error = %error, "cannot stop a workspace whose time is over"),
+            },
         }
     }
     if swept != Swept::default() {
-        tracing::info!(announced = swept.announced.len(), failed = swept.failed.len(), "swept");
+        let Swept { announced, failed, stopped } = &swept;
+        tracing::info!(announced = announced.len(), failed = failed.len(), stopped = stopped.len(), "swept");
     }
     Ok(swept)
 }

@@ -1,5 +1,5 @@
 use super::*;
-use berth_domain::{JobStatus, TaskId, TokenHash, UserId, VersionId};
+use berth_domain::{JobStatus, Priority, TaskId, TokenHash, UserId, VersionId};
 use berth_store::{Job, Offer, Version};
 use std::sync::Mutex;
 
@@ -7,7 +7,7 @@ use std::sync::Mutex;
 struct Queue(Mutex<Vec<JobId>>);
 
 impl Announce for Queue {
-    async fn announce(&self, job: JobId) {
+    async fn announce(&self, job: JobId, _: Priority) {
         self.0.lock().unwrap().push(job);
     }
 }

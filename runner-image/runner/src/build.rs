@@ -93,7 +93,7 @@ fn finish(work: &Work, transition: Transition, ready: &Ready, ended: &Ended) -> 
     let mut outcome = outcome(work, ended);
     match &outcome {
         Outcome::Failed { .. } if ended.is_explained() && !ended.was_asked => {}
-        Outcome::Failed { error } => work.log.fail(error),
+        Outcome::Failed { error } | Outcome::Refused { error, .. } => work.log.fail(error),
         Outcome::Canceled => work.log.warn("the build was canceled"),
         Outcome::Succeeded => {}
     }

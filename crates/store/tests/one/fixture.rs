@@ -1,8 +1,8 @@
 //! What the stories begin with.
 
 use berth_domain::{
-    Actor, BuildId, BuildReason, Fence, FileId, JobStatus, Lease, LogLevel, LogSource, Role, Secret, TaskId, TemplateId,
-    TemplateName, Timestamp, TokenHash, Transition, UserId, Username, VersionId, WorkspaceId, WorkspaceName,
+    Actor, AutomaticUpdates, BuildId, BuildReason, Fence, FileId, JobStatus, Lease, LogLevel, LogSource, Policy, Role, Secret,
+    TaskId, TemplateId, TemplateName, Timestamp, TokenHash, Transition, UserId, Username, VersionId, WorkspaceId, WorkspaceName,
 };
 use berth_store::{Build, Claim, Job, JobId, JobResult, Offer, RunnerSession, Store, Template, User, Version, Workspace};
 use berth_wire::runner::{self, LogLine, Outcome};
@@ -82,7 +82,14 @@ pub(crate) fn template(owner: &User, version: VersionId, name: &str) -> Template
 }
 
 pub(crate) fn result(outcome: Outcome) -> JobResult {
-    JobResult { outcome, resources: Vec::new(), parameters: Vec::new(), readme: String::new(), warnings: Vec::new() }
+    JobResult {
+        outcome,
+        resources: Vec::new(),
+        parameters: Vec::new(),
+        readme: String::new(),
+        warnings: Vec::new(),
+        timings: Vec::new(),
+    }
 }
 
 /// A result with one resource that has one agent.
@@ -187,6 +194,11 @@ impl World {
             updated_at: noon(),
             job: Job::queued(noon()),
             resources: Vec::new(),
+            allow_replace: false,
+            policy: Policy::default(),
+            gate: None,
+            deadline: None,
+            max_deadline: None,
         }
     }
 
@@ -206,6 +218,7 @@ impl World {
             last_used_at: noon(),
             autostart_schedule: None,
             ttl_ms: None,
+            automatic_updates: AutomaticUpdates::Never,
             deleted: false,
             latest_build: self.build(id, name, Transition::Start),
             state: None,

@@ -2,7 +2,7 @@
 
 use crate::{Announce, ApiConfig, App, Changes, Clock, Presence};
 use axum::{Router, body::Body};
-use berth_domain::{AgentId, Role, Secret, SessionToken, TaskId, Timestamp, TokenHash, TokenId, UserId, Username};
+use berth_domain::{AgentId, Priority, Role, Secret, SessionToken, TaskId, Timestamp, TokenHash, TokenId, UserId, Username};
 use berth_store::{JobId, Offer, Session, SessionKind, Store, User};
 use berth_wire::ticket::SigningKey;
 use bytes::Bytes;
@@ -28,7 +28,7 @@ pub(super) const CLIENT_ENDPOINT: &str = "cccccccccccccccccccccccccccccccccccccc
 pub(super) struct Queue(pub(super) Mutex<Vec<JobId>>);
 
 impl Announce for Queue {
-    fn announce(&self, job: JobId) -> BoxFuture<'_, ()> {
+    fn announce(&self, job: JobId, _: Priority) -> BoxFuture<'_, ()> {
         self.0.lock().unwrap().push(job);
         Box::pin(std::future::ready(()))
     }

@@ -231,6 +231,9 @@ pub(crate) fn build(transition: Transition) -> Build {
         previous_parameters: Vec::new(),
         variables: [].into(),
         access_url: "http://127.0.0.1:1/".into(),
+        gate: None,
+        timeout_ms: 0,
+        silence_ms: 0,
     }
 }
 
