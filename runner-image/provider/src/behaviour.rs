@@ -34,6 +34,12 @@ pub(crate) type Broken = fn(&Object) -> Option<&'static str>;
 /// Creates, reads, updates or deletes: takes the planned or stored object, gives the new one.
 pub(crate) type Act = fn(Context, Object) -> Pending;
 
+/// Completes a stored object of which an import could not know everything, when it is what is planned.
+pub(crate) type Adopt = fn(&Object, &Object) -> Option<Object>;
+
+/// Finds what exists under an id: for a process its own, for a directory its path.
+pub(crate) type Import = fn(Context, String) -> Pending;
+
 /// A verb under way.
 pub(crate) type Pending = Pin<Box<dyn Future<Output = Done> + Send>>;
 
@@ -49,6 +55,8 @@ pub(crate) struct Done {
 pub(crate) struct Hooks {
     pub(crate) customise: Customise,
     pub(crate) broken: Broken,
+    pub(crate) adopt: Adopt,
+    pub(crate) import: Option<Import>,
     pub(crate) create: Act,
     pub(crate) read: Act,
     pub(crate) update: Act,
@@ -60,6 +68,8 @@ impl Hooks {
     pub(crate) const PLAIN: Self = Self {
         customise: |_| Vec::new(),
         broken: |_| None,
+        adopt: |_, _| None,
+        import: None,
         create: |_, planned| now(with_new_id(planned)),
         read: |_, state| now(state),
         update: |_, planned| now(planned),

@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::behaviour::{Context, Done, with_new_id};
 use crate::diagnostic::Diagnostic;
 use crate::environment::Environment;
+use crate::existing::Existing;
 use crate::value::{Object, Value, text_at};
 
 /// The longest name of a directory entry on the file systems that we know.
@@ -56,6 +57,47 @@ pub(crate) async fn create(context: Context, planned: Object) -> Done {
         }
         Err(why) => Done::failed(Diagnostic::error("cannot make directory", format!("{}: {why}", path.display()))),
     }
+}
+
+/// Finds the directory with this path, or this name, in the workspace that is being built.
+pub(crate) async fn import(context: Context, id: String) -> Done {
+    let workspace = match of_workspace(&context.environment) {
+        Ok(workspace) => workspace,
+        Err(diagnostic) => return Done::failed(diagnostic),
+    };
+    let path = workspace.join(&id);
+    let name = path.file_name().and_then(|name| name.to_str()).filter(|name| is_plain_name(name)).map(str::to_owned);
+    let is_there = tokio::fs::symlink_metadata(&path).await.is_ok_and(|metadata| metadata.is_dir());
+    let Some(name) = name.filter(|_| is_there && path.parent() == Some(&workspace)) else {
+        let detail =
+            format!("\"{id}\" is not a directory in {}; remove the import block, and the build makes one", workspace.display());
+        return Done::failed(Diagnostic::error("no such directory", detail));
+    };
+    let state = [("name", Value::Text(name)), ("path", Value::text(path.to_string_lossy()))];
+    Done::exists(with_new_id(state.map(|(name, value)| (name.to_owned(), value)).into()))
+}
+
+/// The directories of a workspace under `root`, whether or not a state knows them. Blocking.
+pub(crate) fn existing(root: &Path, workspace_id: &str) -> io::Result<Vec<Existing>> {
+    if !is_plain_name(workspace_id) {
+        return Ok(Vec::new());
+    }
+    let entries = match fs::read_dir(root.join(workspace_id)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let is_named = entry.file_name().to_str().is_some_and(is_plain_name);
+        if is_named && entry.file_type()?.is_dir() {
+            let path = entry.path().to_string_lossy().into_owned();
+            found.push(Existing { kind: "berth_directory", what: format!("directory {path}"), id: path });
+        }
+    }
+    found.sort_by(|first, second| first.id.cmp(&second.id));
+    Ok(found)
 }
 
 /// Finds out whether it is still there.

@@ -127,7 +127,9 @@ impl Session {
         if let Some(prior) = prior {
             keep_equal(&noun.block, prior, &mut planned);
         }
-        let mut requires_replace = prior.map(|prior| replacing(&noun.block, prior, &planned)).unwrap_or_default();
+        let adopted = prior.and_then(|prior| (verbs.0.adopt)(prior, &planned));
+        let mut requires_replace =
+            adopted.as_ref().or(prior).map(|prior| replacing(&noun.block, prior, &planned)).unwrap_or_default();
         if let Some(attribute) = prior.and_then(verbs.0.broken) {
             planned.insert(attribute.into(), Value::Unknown);
             requires_replace.push(attribute);
@@ -157,6 +159,19 @@ impl Session {
         match self.context() {
             Ok(context) => answer(noun, (verbs.0.read)(context, object).await),
             Err(diagnostic) => Answer { state: Value::Map(object), diagnostics: vec![diagnostic] },
+        }
+    }
+
+    /// Finds a resource that exists under this id, for an `import` block: null when there is none.
+    pub(crate) async fn import(&self, noun: &Noun, id: String) -> Answer {
+        let Kind::Resource(verbs) = &noun.kind else { return Answer::default() };
+        let Some(import) = verbs.0.import else {
+            let detail = format!("a {} exists only in the state: remove the import block, and the build creates it", noun.name);
+            return Answer { state: Value::Null, diagnostics: vec![Diagnostic::error("nothing to import", detail)] };
+        };
+        match self.context() {
+            Ok(context) => answer(noun, import(context, id).await),
+            Err(diagnostic) => Answer { state: Value::Null, diagnostics: vec![diagnostic] },
         }
     }
 

@@ -11,6 +11,7 @@ mod directory;
 mod encode;
 mod engine;
 mod environment;
+mod existing;
 mod parameter;
 mod plan;
 mod process;
@@ -27,6 +28,7 @@ pub use environment::{
     Environment, agent_script_env_name, external_auth_env_name, parameter_env_name, parameter_previous_env_name,
     running_agent_token_env_name,
 };
+pub use existing::{Existing, existing};
 pub use process::{EndError, end_strays};
 pub use schema::{
     Attribute, Block, Default, Kind, Nested, Nesting, Noun, OUR_TYPE_PREFIXES, PROVIDER, Presence, ReadVerb, ResourceVerbs, Type,

@@ -6,9 +6,11 @@
 //!         dead, none marked is left              -> gone: the next build creates it again
 //!         dead, marked processes are left        -> pid becomes null: the next build replaces it, which ends them
 //! delete: SIGTERM to the group and all marked, wait, SIGKILL; then none is left
+//! import: the marks tell which processes there are and what was started -> the next build keeps or replaces it
 //! ```
 
 mod ending;
+mod finding;
 mod platform;
 
 use std::collections::BTreeSet;
@@ -20,6 +22,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use process_wrap::tokio::{ChildWrapper, CommandWrap, ProcessSession};
+use sha2::{Digest, Sha256};
 use tokio::process::Command;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -32,12 +35,16 @@ use crate::value::{Object, Value, at, text_at};
 
 pub use ending::EndError;
 use ending::{Ending, Leader};
+pub(crate) use finding::{existing, import};
 
 /// The environment variable that marks a process and all its descendants, whatever session they move to.
 const MARK: &str = "BERTH_PROCESS_ID";
 
 /// The environment variable that names the workspace of a marked process.
 const WORKSPACE_MARK: &str = "BERTH_PROCESS_WORKSPACE";
+
+/// The environment variable that says what a marked process was started as.
+const FINGERPRINT_MARK: &str = "BERTH_PROCESS_FINGERPRINT";
 
 /// A command that fails within this time failed to start.
 const EARLY_EXIT: Duration = Duration::from_millis(100);
@@ -103,6 +110,28 @@ pub(crate) fn broken(state: &Object) -> Option<&'static str> {
     (*at(state, "pid") == Value::Null).then_some("pid")
 }
 
+/// An imported process is known by its marks alone: what they do not tell is as planned if it was started as planned.
+pub(crate) fn adopt(stored: &Object, planned: &Object) -> Option<Object> {
+    let is_imported = *at(stored, "command") == Value::Null;
+    if !is_imported || fingerprint(planned)? != text_at(stored, "fingerprint") {
+        return None;
+    }
+    let mut adopted = planned.clone();
+    adopted.extend(stored.iter().filter(|(_, value)| value.is_known()).map(|(name, value)| (name.clone(), value.clone())));
+    Some(adopted)
+}
+
+/// The SHA-256 of what decides what a process does; nothing while some of it is unknown.
+fn fingerprint(planned: &Object) -> Option<String> {
+    let parts = ["command", "env", "dir"].map(|name| at(planned, name));
+    if parts.iter().any(|part| part.has_unknown()) {
+        return None;
+    }
+    // Nothing and an empty value start the same process.
+    let parts = parts.map(|part| if part.is_zero() { Value::Null } else { part.clone() });
+    Some(hex::encode(Sha256::digest(Value::List(parts.into()).to_msgpack())))
+}
+
 /// Ends the process and all that came from it.
 pub(crate) async fn delete(context: Context, state: Object) -> Done {
     let grace = at(&state, "stop_grace_seconds").as_whole().and_then(|seconds| u64::try_from(seconds).ok());
@@ -153,6 +182,7 @@ async fn start(context: &Context, mut planned: Object) -> Result<Done, Diagnosti
     planned.insert("pid".into(), Value::whole(i64::from(leader.pid)));
     planned.insert("start_time".into(), Value::text(leader.start.as_str()));
     planned.insert("boot_id".into(), Value::text(leader.boot.as_str()));
+    planned.insert("fingerprint".into(), fingerprint(&planned).map_or(Value::Null, Value::Text));
     // Dropping the child afterwards does not end it; tokio reaps it if this process lives on.
     let status = tokio::time::timeout(EARLY_EXIT, child.wait()).await;
     let program = program(&planned).display().to_string();
@@ -213,6 +243,7 @@ fn variables(environment: &Environment, planned: &Object, id: &str) -> Vec<(Stri
         variables.extend(own.iter().filter_map(|(name, value)| Some(owned(name, value.as_text()?))));
     }
     variables.push(owned(MARK, id));
+    variables.extend(fingerprint(planned).map(|fingerprint| owned(FINGERPRINT_MARK, &fingerprint)));
     variables.extend(environment.get("CODER_WORKSPACE_ID").map(|workspace| owned(WORKSPACE_MARK, workspace)));
     variables
 }

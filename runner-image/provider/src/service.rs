@@ -124,6 +124,18 @@ impl Provider for Service {
         }))
     }
 
+    async fn import_resource_state(&self, request: Request<wire::ImportRequest>) -> Reply<wire::ImportAnswer> {
+        let session = session(&request)?;
+        let wire::ImportRequest { type_name, id } = request.into_inner();
+        let answer = match resource(&type_name) {
+            Ok(noun) => session.import(noun, id).await,
+            Err(unknown) => Answer { state: Value::Null, diagnostics: vec![unknown] },
+        };
+        let imported = wire::Imported { type_name, state: Some(encode(&answer.state)), private: Vec::new() };
+        let imported_resources = answer.state.is_known().then_some(imported).into_iter().collect();
+        Ok(Response::new(wire::ImportAnswer { imported_resources, diagnostics: all_to_wire(answer.diagnostics) }))
+    }
+
     async fn read_data_source(&self, request: Request<wire::NamedConfig>) -> Reply<wire::DataAnswer> {
         let session = session(&request)?;
         let request = request.into_inner();

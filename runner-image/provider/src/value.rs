@@ -115,6 +115,16 @@ impl Value {
         !matches!(self, Self::Null | Self::Unknown)
     }
 
+    /// True when the value is unknown or holds something that is.
+    pub(crate) fn has_unknown(&self) -> bool {
+        match self {
+            Self::Unknown => true,
+            Self::List(elements) => elements.iter().any(Self::has_unknown),
+            Self::Map(entries) => entries.values().any(Self::has_unknown),
+            _ => false,
+        }
+    }
+
     /// True for null and for what counts as unset in a plan: the empty text, zero, false and empty collections.
     pub(crate) fn is_zero(&self) -> bool {
         match self {

@@ -6,9 +6,9 @@ mod linux;
 mod ps;
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::{all, boot_id, marks, one};
+pub(super) use linux::{all, boot_id, command_line, marks, one};
 #[cfg(not(target_os = "linux"))]
-pub(super) use ps::{all, boot_id, marks, one};
+pub(super) use ps::{all, boot_id, command_line, marks, one};
 
 /// A process as the table shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,5 +31,10 @@ impl Marks {
     /// True when the environment holds this `NAME=value`.
     pub(super) fn contains(&self, mark: &str) -> bool {
         self.0.iter().any(|entry| entry == mark)
+    }
+
+    /// The value of the environment variable `name`.
+    pub(super) fn value(&self, name: &str) -> Option<&str> {
+        self.0.iter().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
     }
 }

@@ -25,9 +25,13 @@ pub(super) static PROCESS: Noun = Noun::resource(
         Attribute::computed("pid", Type::Number).doc("The process id; null when it died and left processes behind."),
         Attribute::computed("start_time", Type::Text).doc("When it started, as the system counts it."),
         Attribute::computed("boot_id", Type::Text).doc("The boot of the machine on which the process id means something."),
+        Attribute::computed("fingerprint", Type::Text)
+            .doc("The SHA-256 of command, env and dir as it was started, with which an import knows it again."),
     ]),
     Hooks {
         broken: process::broken,
+        adopt: process::adopt,
+        import: Some(|context, id| Box::pin(process::import(context, id))),
         create: |context, planned| Box::pin(process::create(context, planned)),
         read: |_, state| Box::pin(process::read(state)),
         delete: |context, state| Box::pin(process::delete(context, state)),
@@ -48,6 +52,7 @@ pub(super) static DIRECTORY: Noun = Noun::resource(
         Attribute::computed("path", Type::Text).doc("Its absolute path."),
     ]),
     Hooks {
+        import: Some(|context, id| Box::pin(directory::import(context, id))),
         create: |context, planned| Box::pin(directory::create(context, planned)),
         read: |_, state| Box::pin(directory::read(state)),
         delete: |context, state| Box::pin(directory::delete(context, state)),

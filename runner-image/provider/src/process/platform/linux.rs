@@ -27,6 +27,12 @@ pub(in super::super) fn marks(pid: i32) -> Marks {
     Marks(bytes.split(|byte| *byte == 0).map(|entry| String::from_utf8_lossy(entry).into_owned()).collect())
 }
 
+/// What the process runs, its arguments joined by spaces.
+pub(in super::super) fn command_line(pid: i32) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).trim_end_matches('\0').replace('\0', " ")
+}
+
 /// Reads `stat`: the name in parentheses may hold anything, so the fields are counted after the last one.
 fn parse(pid: i32, stat: &str) -> Option<Seen> {
     let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();

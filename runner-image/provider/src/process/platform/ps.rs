@@ -30,6 +30,11 @@ pub(in super::super) fn marks(pid: i32) -> Marks {
     Marks(text.split_whitespace().map(str::to_owned).collect())
 }
 
+/// What the process runs, its arguments joined by spaces.
+pub(in super::super) fn command_line(pid: i32) -> String {
+    run("ps", &["-ww", "-o", "command=", "-p", &pid.to_string()]).unwrap_or_default().trim().to_owned()
+}
+
 fn run(program: &str, arguments: &[&str]) -> io::Result<String> {
     let output = Command::new(program).args(arguments).env("LC_ALL", "C").output()?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
