@@ -2,6 +2,7 @@
 
 use crate::{Timestamp, build::words, limit::TIMINGS_MAX};
 use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
 
 words! {
     /// A part of a build, in Coder's words.
