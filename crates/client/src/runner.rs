@@ -5,7 +5,7 @@ use crate::{
     http::{Credential, TRANSFER, segment},
 };
 use berth_wire::{
-    domain::limit::{ARCHIVE_BYTES_MAX, STATE_BYTES_MAX},
+    domain::limit::{ARCHIVE_BYTES_MAX, MODULES_BYTES_MAX, STATE_BYTES_MAX},
     runner::{Claim, Claimed, Finish, Heartbeat, LogLine},
 };
 use bytes::Bytes;
@@ -65,11 +65,15 @@ impl RunnerClient {
     /// # Errors
     /// Any [`ClientError`].
     pub async fn state(&self) -> Result<Option<Bytes>> {
-        let response = self.client.send(self.request(Method::GET, "state").timeout(TRANSFER)).await?;
-        if response.status() == StatusCode::NO_CONTENT {
-            return Ok(None);
-        }
-        self.client.read(response, STATE_BYTES_MAX).await.map(Some)
+        self.bytes("state", STATE_BYTES_MAX).await
+    }
+
+    /// The tar of the modules that the import of the build's version kept; `None` when it kept none.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn modules(&self) -> Result<Option<Bytes>> {
+        self.bytes("modules", MODULES_BYTES_MAX).await
     }
 
     /// Stores a new version of the state; 409 when the fence is old, that is, when another runner took over.
@@ -77,12 +81,15 @@ impl RunnerClient {
     /// # Errors
     /// Any [`ClientError`].
     pub async fn put_state(&self, state: Bytes) -> Result<()> {
-        if state.len() > STATE_BYTES_MAX {
-            let url = self.client.url(&["runner", "jobs", &self.job, "state"]).to_string();
-            return Err(ClientError::TooLarge { url, limit: STATE_BYTES_MAX });
-        }
-        let request = self.request(Method::PUT, "state").timeout(TRANSFER);
-        self.client.done(request.header(CONTENT_TYPE, "application/octet-stream").body(state)).await
+        self.put("state", state, STATE_BYTES_MAX).await
+    }
+
+    /// Keeps the modules of the version that is imported, a tar.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn put_modules(&self, modules: Bytes) -> Result<()> {
+        self.put("modules", modules, MODULES_BYTES_MAX).await
     }
 
     /// Ends the job and with it the session.
@@ -91,6 +98,23 @@ impl RunnerClient {
     /// Any [`ClientError`].
     pub async fn finish(&self, finish: &Finish) -> Result<()> {
         self.client.done(self.request(Method::POST, "finish").json(finish)).await
+    }
+
+    async fn bytes(&self, noun: &str, limit: usize) -> Result<Option<Bytes>> {
+        let response = self.client.send(self.request(Method::GET, noun).timeout(TRANSFER)).await?;
+        if response.status() == StatusCode::NO_CONTENT {
+            return Ok(None);
+        }
+        self.client.read(response, limit).await.map(Some)
+    }
+
+    async fn put(&self, noun: &str, bytes: Bytes, limit: usize) -> Result<()> {
+        if bytes.len() > limit {
+            let url = self.client.url(&["runner", "jobs", &self.job, noun]).to_string();
+            return Err(ClientError::TooLarge { url, limit });
+        }
+        let request = self.request(Method::PUT, noun).timeout(TRANSFER);
+        self.client.done(request.header(CONTENT_TYPE, "application/octet-stream").body(bytes)).await
     }
 
     fn request(&self, method: Method, verb: &str) -> RequestBuilder {

@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod build;
+pub mod external_auth;
 pub mod id;
 pub mod lease;
 pub mod limit;
@@ -12,23 +13,28 @@ pub mod name;
 pub mod parameter;
 pub mod permission;
 pub mod policy;
+pub mod preset;
 pub mod search;
 pub mod secret;
 pub mod timing;
+pub mod variable;
 
 pub use agent::{AgentStatus, AppHealth, AppSharing, Lifecycle};
 pub use build::{
     AutomaticUpdates, BuildReason, FailureCode, JobStatus, LogLevel, LogSource, Priority, Transition, WorkspaceStatus,
 };
+pub use external_auth::ExternalAuth;
 pub use id::{AgentId, AppId, BuildId, FileId, OrganizationId, TaskId, TemplateId, TokenId, UserId, VersionId, WorkspaceId};
 pub use lease::{Fence, Lease};
 pub use name::{AgentName, NameError, TemplateName, Username, WorkspaceName};
 pub use parameter::{Parameter, ParameterError, ParameterValue};
 pub use permission::{Actor, Denied, Role};
 pub use policy::{Deadlines, ExtendError, Gate, Policy};
+pub use preset::Preset;
 pub use search::{SearchError, WorkspaceSearch};
 pub use secret::{Secret, SessionToken, TokenHash};
 pub use timing::{Timing, TimingStage};
+pub use variable::Variable;
 
 /// A point in time, UTC, nanosecond precision. The only clock type that crosses a function boundary.
 pub type Timestamp = jiff::Timestamp;

@@ -12,7 +12,9 @@ use crate::{
     lease::{self, contention, show},
     schedule,
     table::{RACES_MAX, Row, WriteError, pause},
-    template, timing, version, workspace,
+    template, timing,
+    version::{self, Imported},
+    workspace,
     write::Write,
 };
 
@@ -56,14 +58,10 @@ impl Store {
     async fn finished_import(&self, job: &JobRecord, result: &JobResult, now: Timestamp) -> Result<Write, TableError> {
         let Home::Version(id) = job.home else { return Err(contention(job.id)) };
         let row = self.table.get::<Version>(&version::key(id)).await?.ok_or_else(|| contention(job.id))?;
-        let version = Version {
-            job: job.job.clone(),
-            updated_at: now,
-            readme: result.readme.clone(),
-            parameters: result.parameters.clone(),
-            warnings: result.warnings.clone(),
-            ..row.value
-        };
+        let mut version = Version { job: job.job.clone(), updated_at: now, ..row.value };
+        if let Some(found) = &result.imported {
+            version.imported = Imported::remembered(id, found, version.imported.modules.take(), now);
+        }
         version::replace(row.version, &version)
     }
 

@@ -15,6 +15,7 @@ pub mod job;
 pub mod lease;
 pub mod log;
 pub mod meter;
+pub mod modules;
 pub mod resource;
 pub mod schedule;
 pub mod session;
@@ -47,7 +48,7 @@ pub use session::{Session, SessionKind};
 pub use table::TableError;
 pub use template::{ActivateError, CreateTemplateError, DeleteTemplateError, Template, TemplateChange, UpdateTemplateError};
 pub use user::{CreateUserError, FirstUserError, UpdateUserError, User, UserChange};
-pub use version::{CreateVersionError, Version};
+pub use version::{CreateVersionError, Imported, Version};
 pub use workspace::{CreateWorkspaceError, RenameWorkspaceError, UpdateWorkspaceError, Workspace, WorkspaceChange};
 
 /// The store. A clone is another handle to the same one.

@@ -1,11 +1,12 @@
 //! Template versions: an archive, imported once by a job of the same id, immutable after.
 
-use berth_domain::{FileId, Parameter, TemplateId, Timestamp, UserId, Username, VersionId};
+use berth_domain::{ExternalAuth, FileId, Parameter, Preset, Secret, TemplateId, Timestamp, UserId, Username, Variable, VersionId};
+use berth_wire::runner;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use crate::{
-    Home, Job, JobId, JobRecord, Store, TableError, lease,
+    Home, Job, JobId, JobRecord, Resource, Store, TableError, lease,
     table::{Bound, Key, Range, WriteError},
     template,
     write::{Guard, Write},
@@ -32,16 +33,68 @@ pub struct Version {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
-    /// Terraform variables.
-    pub variables: BTreeMap<String, String>,
+    /// The values of Terraform variables that were given with it.
+    pub variables: BTreeMap<String, Secret>,
     /// Its import.
     pub job: Job,
+    /// What its import found; empty until then.
+    #[serde(flatten)]
+    pub imported: Imported,
+}
+
+/// What the import of a version found and keeps.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Imported {
     /// README.md of the archive.
     pub readme: String,
-    /// What it asks.
+    /// What it asks, in the order of a form.
     pub parameters: Vec<Parameter>,
+    /// Answers that go together, in the order of the template's text.
+    pub presets: Vec<Preset>,
+    /// The Terraform variables it declares, in the order of the template's text.
+    #[serde(rename = "declared_variables")]
+    pub variables: Vec<Variable>,
+    /// The tags that choose the runner of a build.
+    pub tags: BTreeMap<String, String>,
+    /// The accounts elsewhere that it wants linked.
+    pub external_auth: Vec<ExternalAuth>,
+    /// What a workspace is made of while it runs.
+    #[serde(rename = "start_resources")]
+    pub start: Vec<Resource>,
+    /// What is left of one that is stopped.
+    #[serde(rename = "stop_resources")]
+    pub stop: Vec<Resource>,
+    /// The dependency lock file that builds use; empty when no provider but ours is used.
+    pub lock: String,
+    /// SHA-256 of the tar of its modules, hexadecimal, see [`Store::put_modules`]; `None` when there are none to fetch.
+    pub modules: Option<String>,
     /// Things its author should know.
     pub warnings: Vec<String>,
+}
+
+impl Imported {
+    /// What version `id` keeps of a runner's report; its modules are kept already. No script and no environment is among it.
+    pub(crate) fn remembered(id: VersionId, found: &runner::Imported, modules: Option<String>, now: Timestamp) -> Self {
+        let remember = |resources: &[runner::Resource], first: usize| {
+            let placed = (first..).zip(resources);
+            placed.map(|(position, resource)| Resource::remembered(id.0, position, resource, now)).collect()
+        };
+        let found = found.clone();
+        Self {
+            start: remember(&found.start, 0),
+            stop: remember(&found.stop, found.start.len()),
+            readme: found.readme,
+            parameters: found.parameters,
+            presets: found.presets,
+            variables: found.variables,
+            tags: found.tags,
+            external_auth: found.external_auth,
+            lock: found.lock,
+            modules,
+            warnings: found.warnings,
+        }
+    }
 }
 
 /// Why a version was not made.

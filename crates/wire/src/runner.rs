@@ -6,6 +6,8 @@
 //! | `POST jobs/{id}/heartbeat` | -> [`Heartbeat`]; renews the lease |
 //! | `POST jobs/{id}/logs` | `[`[`LogLine`]`]` -> 204 |
 //! | `GET jobs/{id}/archive` | -> the template archive, a tar |
+//! | `PUT jobs/{id}/modules` | imports only: the tar of the modules that `terraform init` fetched -> 204 |
+//! | `GET jobs/{id}/modules` | builds only: the same bytes, 204 when the version's import kept none |
 //! | `GET jobs/{id}/state` | -> the newest Terraform state, 204 when there is none |
 //! | `PUT jobs/{id}/state` | the state's bytes -> 204; 409 when the fence is old |
 //! | `POST jobs/{id}/finish` | [`Finish`] -> 204 |
@@ -13,7 +15,8 @@
 //! All but the claim carry `Authorization: Bearer <session>`; a session is good for its one job and fence, until the job ends.
 
 use berth_domain::{
-    AppSharing, FailureCode, Gate, LogLevel, LogSource, Parameter, ParameterValue, Secret, TaskId, Timestamp, Timing, Transition,
+    AppSharing, ExternalAuth, FailureCode, Gate, LogLevel, LogSource, Parameter, ParameterValue, Preset, Secret, TaskId, Timestamp,
+    Timing, Transition, Variable,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -61,9 +64,9 @@ pub struct Import {
     /// The template's name, when it has one.
     #[serde(default)]
     pub template_name: String,
-    /// Terraform variables.
+    /// Terraform variables that were given.
     #[serde(default)]
-    pub variables: BTreeMap<String, String>,
+    pub variables: BTreeMap<String, Secret>,
     /// The API's URL.
     pub access_url: String,
     /// Who pushed it, standing in as workspace owner.
@@ -102,9 +105,12 @@ pub struct Build {
     /// The previous build's answers.
     #[serde(default)]
     pub previous_parameters: Vec<ParameterValue>,
-    /// Terraform variables.
+    /// Terraform variables that were given.
     #[serde(default)]
-    pub variables: BTreeMap<String, String>,
+    pub variables: BTreeMap<String, Secret>,
+    /// What the version's import kept, so that this build downloads nothing.
+    #[serde(default)]
+    pub frozen: Frozen,
     /// The API's URL, ending in `/`.
     pub access_url: String,
     /// What to look at in the plan before it is applied; `None` is to apply without a look.
@@ -116,6 +122,18 @@ pub struct Build {
     /// End the build when it says and does nothing for so long, in milliseconds; 0 is the deployment's own limit.
     #[serde(default)]
     pub silence_ms: u64,
+}
+
+/// What a version's import kept of what `terraform init` made. Provider packages are not in it: each machine keeps its own, and the
+/// lock file holds their checksums.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Frozen {
+    /// The text of `.terraform.lock.hcl`; empty when no provider but ours is used.
+    #[serde(default)]
+    pub lock: String,
+    /// SHA-256 of the modules' tar, hexadecimal; `None` when there are none to fetch.
+    #[serde(default)]
+    pub modules: Option<String>,
 }
 
 /// The owner of the workspace that is built.
@@ -161,25 +179,46 @@ pub struct LogLine {
 }
 
 /// How a job ended.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finish {
     /// The outcome.
     pub outcome: Outcome,
     /// What the state holds now, also after a failure. Empty for an import.
     #[serde(default)]
     pub resources: Vec<Resource>,
-    /// What the version asks. Import only.
-    #[serde(default)]
-    pub parameters: Vec<Parameter>,
-    /// README.md. Import only.
-    #[serde(default)]
-    pub readme: String,
-    /// Things the author should know. Import only.
-    #[serde(default)]
-    pub warnings: Vec<String>,
+    /// What an import found; `None` after a build and after an import that did not succeed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Box<Imported>>,
     /// Where the time went.
     #[serde(default)]
     pub timings: Vec<Timing>,
+}
+
+/// What an import found in a template version.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Imported {
+    /// What it asks, in the order of a form.
+    pub parameters: Vec<Parameter>,
+    /// Answers that go together, in the order of the template's text.
+    pub presets: Vec<Preset>,
+    /// The Terraform variables it declares, in the order of the template's text.
+    pub variables: Vec<Variable>,
+    /// The tags that choose the runner of a build.
+    pub tags: BTreeMap<String, String>,
+    /// The accounts elsewhere that it wants linked, in the order of the template's text.
+    pub external_auth: Vec<ExternalAuth>,
+    /// What a workspace is made of while it runs, with the values that are known before it exists. Agents have stand-in ids that
+    /// follow from the version and their address, and no token.
+    pub start: Vec<Resource>,
+    /// What is left of a workspace that is stopped.
+    pub stop: Vec<Resource>,
+    /// README.md, cut at its limit.
+    pub readme: String,
+    /// `.terraform.lock.hcl` as `terraform init` left it; empty when no provider but ours is used.
+    pub lock: String,
+    /// Things the author should know.
+    pub warnings: Vec<String>,
 }
 
 /// The outcome of a job.
@@ -205,7 +244,7 @@ pub enum Outcome {
 }
 
 /// A resource in Terraform's state, with the agents placed on it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Resource {
     /// Terraform type.
     #[serde(rename = "type")]
@@ -230,7 +269,7 @@ pub struct Resource {
 }
 
 /// An agent in Terraform's state.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Agent {
     /// The agent's id: the id attribute of its `coder_agent`.
     pub id: Uuid,

@@ -172,6 +172,8 @@ fn machines() -> Vec<Route> {
         post(Runner, "/api/v2/runner/jobs/{job}/heartbeat", runner::heartbeat),
         post(Runner, "/api/v2/runner/jobs/{job}/logs", runner::logs),
         get(Runner, "/api/v2/runner/jobs/{job}/archive", runner::archive),
+        put(Runner, "/api/v2/runner/jobs/{job}/modules", runner::put_modules),
+        get(Runner, "/api/v2/runner/jobs/{job}/modules", runner::modules),
         get(Runner, "/api/v2/runner/jobs/{job}/state", runner::state),
         put(Runner, "/api/v2/runner/jobs/{job}/state", runner::push_state),
         post(Runner, "/api/v2/runner/jobs/{job}/finish", runner::finish),

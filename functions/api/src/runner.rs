@@ -10,10 +10,17 @@ use crate::{
     file,
     session::CallingRunner,
 };
-use axum::{body::Body, extract::State, response::Response};
-use berth_domain::{BuildId, FileId, Secret, TokenHash, UserId, VersionId, limit::STATE_BYTES_MAX};
+use axum::{
+    body::Body,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use berth_domain::{
+    BuildId, FileId, Secret, TokenHash, UserId, VersionId,
+    limit::{MODULES_BYTES_MAX, STATE_BYTES_MAX},
+};
 use berth_store::{JobId, Record, RunnerSession, Version, Workspace};
-use berth_wire::runner::{Build, Claim, Claimed, Finish, Heartbeat, Import, Job, LogLine, Owner};
+use berth_wire::runner::{Build, Claim, Claimed, Finish, Frozen, Heartbeat, Import, Job, LogLine, Owner};
 use http::StatusCode;
 use std::time::Duration;
 use uuid::Uuid;
@@ -80,6 +87,7 @@ async fn build(api: &Api, workspace: Workspace) -> Answer<Build> {
         parameters: build.parameters,
         previous_parameters: build.previous_parameters,
         variables: version.variables,
+        frozen: Frozen { lock: version.imported.lock, modules: version.imported.modules },
         access_url: api.app.config.access_url(),
         gate: build.gate,
         timeout_ms: milliseconds(build.policy.timeout()),
@@ -174,6 +182,37 @@ pub(crate) async fn push_state(
     let state = whole(body, STATE_BYTES_MAX).await?;
     api.store().push_state(&session, state).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Keeps the modules that the import fetched.
+pub(crate) async fn put_modules(
+    State(api): State<Shared>,
+    CallingRunner(session): CallingRunner,
+    Segment(id): Segment<Uuid>,
+    body: Body,
+) -> Answer<StatusCode> {
+    check_job(&session, id)?;
+    if let JobId::Build(_) = session.job {
+        return Err(ApiError::conflict("only an import keeps modules"));
+    }
+    let modules = whole(body, MODULES_BYTES_MAX).await?;
+    api.store().put_modules(&session, modules).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The modules that the import of the build's version kept.
+pub(crate) async fn modules(
+    State(api): State<Shared>,
+    CallingRunner(session): CallingRunner,
+    Segment(id): Segment<Uuid>,
+) -> Answer<Response> {
+    check_job(&session, id)?;
+    let job = api.store().job_by_session(&session).await?;
+    let modules = match api.store().record(&job).await? {
+        Some(Record::Workspace(workspace)) => api.store().modules(workspace.latest_build.version).await?,
+        Some(Record::Version(_)) | None => None,
+    };
+    Ok(modules.map_or_else(|| StatusCode::NO_CONTENT.into_response(), file::tar))
 }
 
 /// Ends the job. Told again by the same session, it is answered the same.

@@ -9,8 +9,8 @@ use crate::{
     template, view,
 };
 use axum::extract::State;
-use berth_domain::{FileId, TemplateId, Timestamp, VersionId};
-use berth_store::{Job, JobId, Version};
+use berth_domain::{FileId, Secret, TemplateId, Timestamp, VersionId};
+use berth_store::{Imported, Job, JobId, Version};
 use berth_wire::template::{CreateVersion, RichParameter, VariableValue};
 use http::StatusCode;
 use serde::Deserialize;
@@ -65,9 +65,7 @@ fn draft(api: &Api, caller: &SignedIn, body: CreateVersion) -> Answer<Version> {
         updated_at: now,
         variables: variables(body.user_variable_values)?,
         job: Job::queued(now),
-        readme: String::new(),
-        parameters: Vec::new(),
-        warnings: Vec::new(),
+        imported: Imported::default(),
     })
 }
 
@@ -86,7 +84,7 @@ fn check_name(name: String) -> Answer<String> {
     if well_formed { Ok(name) } else { Err(ApiError::field("name", why)) }
 }
 
-fn variables(values: Vec<VariableValue>) -> Answer<BTreeMap<String, String>> {
+fn variables(values: Vec<VariableValue>) -> Answer<BTreeMap<String, Secret>> {
     if values.len() > VARIABLES_MAX {
         return Err(ApiError::field("user_variable_values", format!("has more than {VARIABLES_MAX} variables")));
     }
@@ -96,7 +94,7 @@ fn variables(values: Vec<VariableValue>) -> Answer<BTreeMap<String, String>> {
         if value.name.is_empty() || !value.name.bytes().all(allowed) {
             return Err(ApiError::field("user_variable_values", format!("{:?} is not a variable's name", value.name)));
         }
-        if let Some(_earlier) = variables.insert(value.name.clone(), value.value) {
+        if let Some(_earlier) = variables.insert(value.name.clone(), Secret::new(value.value)) {
             return Err(ApiError::field("user_variable_values", format!("{:?} is given twice", value.name)));
         }
     }
@@ -134,7 +132,7 @@ pub(crate) async fn rich_parameters(
     Segment(id): Segment<VersionId>,
 ) -> Answer<Json<Vec<RichParameter>>> {
     let version = readable(&api, &caller, id).await?;
-    Ok(Json(version.parameters.into_iter().map(RichParameter::from).collect()))
+    Ok(Json(version.imported.parameters.into_iter().map(RichParameter::from).collect()))
 }
 
 /// Lists that a version has none of (yet): resources before a build, variables, presets, external authentication.

@@ -108,14 +108,14 @@ pub(crate) fn version(version: Version) -> wire::template::Version {
         name: version.name,
         message: version.message,
         job,
-        readme: version.readme,
+        readme: version.imported.readme,
         created_by: wire::template::MinimalUser {
             id: version.created_by.0,
             username: version.created_by_name.to_string(),
             avatar_url: String::new(),
         },
         archived: false,
-        warnings: version.warnings,
+        warnings: version.imported.warnings,
     }
 }
 

@@ -274,7 +274,7 @@ pub(crate) fn resolve(
     if given.len() > PARAMETERS_MAX {
         return Err(ApiError::field("rich_parameter_values", format!("has more than {PARAMETERS_MAX} values")));
     }
-    parameter::resolve(&version.parameters, given, previous).map_err(bad_parameters)
+    parameter::resolve(&version.imported.parameters, given, previous).map_err(bad_parameters)
 }
 
 fn check_ttl(ttl_ms: Option<i64>) -> Answer<Option<i64>> {

@@ -1,6 +1,6 @@
 use super::*;
 use berth_domain::{UserId, VersionId};
-use berth_store::{ClaimError, Due, Job, Version};
+use berth_store::{ClaimError, Due, Imported, Job, Version};
 use std::sync::Mutex;
 
 /// A launcher that answers as it is told and remembers what it was asked.
@@ -45,9 +45,7 @@ async fn waiting() -> (Store, JobId) {
         updated_at: at(0),
         variables: std::collections::BTreeMap::new(),
         job: Job::queued(at(0)),
-        readme: String::new(),
-        parameters: Vec::new(),
-        warnings: Vec::new(),
+        imported: Imported::default(),
     };
     store.create_version(&version).await.unwrap();
     (store, JobId::Import(id))

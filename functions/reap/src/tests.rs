@@ -1,6 +1,6 @@
 use super::*;
 use berth_domain::{JobStatus, TokenHash, UserId, VersionId};
-use berth_store::{Job, Offer, Version};
+use berth_store::{Imported, Job, Offer, Version};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_780_000_000 + seconds).unwrap()
@@ -26,9 +26,7 @@ async fn launched() -> (Store, JobId) {
         updated_at: at(0),
         variables: std::collections::BTreeMap::new(),
         job: Job::queued(at(0)),
-        readme: String::new(),
-        parameters: Vec::new(),
-        warnings: Vec::new(),
+        imported: Imported::default(),
     };
     store.create_version(&version).await.unwrap();
     let job = JobId::Import(id);

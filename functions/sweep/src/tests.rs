@@ -1,6 +1,6 @@
 use super::*;
 use berth_domain::{JobStatus, Priority, TaskId, TokenHash, UserId, VersionId};
-use berth_store::{Job, Offer, Version};
+use berth_store::{Imported, Job, Offer, Version};
 use std::sync::Mutex;
 
 #[derive(Default)]
@@ -30,9 +30,7 @@ async fn queued(store: &Store, number: u8) -> JobId {
         updated_at: at(0),
         variables: std::collections::BTreeMap::new(),
         job: Job::queued(at(0)),
-        readme: String::new(),
-        parameters: Vec::new(),
-        warnings: Vec::new(),
+        imported: Imported::default(),
     };
     store.create_version(&version).await.unwrap();
     JobId::Import(id)

@@ -1,6 +1,6 @@
 //! Importing a template version: plan it as if for a workspace of the pusher's, and report what it asks.
 
-use berth_wire::runner::{Finish, Import, Outcome};
+use berth_wire::runner::{Finish, Import, Imported, Outcome};
 
 use crate::{
     environment, plan,
@@ -40,7 +40,8 @@ async fn steps(work: &mut Work, import: &Import) -> Result<Finish, Done> {
         work.log.warn(warning);
     }
     let warnings = ended.warnings.into_iter().chain(found.warnings).collect();
-    Ok(Finish { parameters: found.parameters, readme: ready.room.readme(), warnings, ..report(Outcome::Succeeded) })
+    let imported = Imported { parameters: found.parameters, readme: ready.room.readme(), warnings, ..Imported::default() };
+    Ok(Finish { imported: Some(Box::new(imported)), ..report(Outcome::Succeeded) })
 }
 
 async fn read_plan(work: &Work, ready: &Ready) -> Result<plan::Plan, Done> {

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use berth_domain::Secret;
 use tempfile::TempDir;
 
 use crate::{
@@ -91,7 +92,7 @@ impl Room {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn write_variables(&self, values: &std::collections::BTreeMap<String, String>) -> io::Result<()> {
+    pub fn write_variables(&self, values: &std::collections::BTreeMap<String, Secret>) -> io::Result<()> {
         let file = self.template.variable_file(values);
         if file.as_object().is_none_or(serde_json::Map::is_empty) {
             return Ok(());
@@ -152,7 +153,7 @@ mod tests {
         assert_eq!(fs::read_to_string(room.directory().join(OVERRIDE_FILE)).unwrap(), OVERRIDE);
         assert_eq!(room.state().unwrap(), state);
         assert_eq!(room.readme(), "# Hello");
-        room.write_variables(&[("size".to_owned(), "7".to_owned())].into()).unwrap();
+        room.write_variables(&[("size".to_owned(), Secret::new("7".to_owned()))].into()).unwrap();
         assert_eq!(fs::read_to_string(room.directory().join(VARIABLES_FILE)).unwrap(), "{\"size\":\"7\"}");
         assert_eq!(room.cli_config(Some(Path::new("/given"))).unwrap(), Path::new("/given"));
     }

@@ -10,6 +10,7 @@ pub use lock::strip_our_providers;
 
 use std::{collections::BTreeMap, fs, io, path::Path};
 
+use berth_domain::Secret;
 use serde_json::{Map, Value};
 
 use file::{Block, blocks_of_hcl, blocks_of_json, bodies};
@@ -126,9 +127,10 @@ impl Template {
 
     /// The variables as the JSON of a `.tfvars.json` file: only declared ones, each in the form its type wants.
     #[must_use]
-    pub fn variable_file(&self, values: &BTreeMap<String, String>) -> Value {
+    pub fn variable_file(&self, values: &BTreeMap<String, Secret>) -> Value {
         let declared = values.iter().filter_map(|(name, text)| {
             let is_text = *self.variables.get(name)?;
+            let text = text.expose();
             let value = if is_text { None } else { file::literal_of_text(text) };
             Some((name.clone(), value.unwrap_or_else(|| Value::String(text.clone()))))
         });
@@ -283,7 +285,7 @@ mod tests {
         let text = "variable \"region\" {\n type = string\n}\nvariable \"zones\" {\n type = list(string)\n}\nvariable \"plain\" {}";
         let template = read(&[("main.tf", text)]);
         let given = [("region", "[\"eu\"]"), ("zones", "[\"a\", \"b\"]"), ("plain", "7"), ("other", "x")];
-        let given = given.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let given = given.map(|(name, value)| (name.to_owned(), Secret::new(value.to_owned()))).into();
         let expected = serde_json::json!({"region": "[\"eu\"]", "zones": ["a", "b"], "plain": "7"});
         assert_eq!(template.variable_file(&given), expected);
     }

@@ -197,14 +197,7 @@ impl Done {
 /// A report of an outcome and nothing else.
 #[must_use]
 pub(crate) fn report(outcome: Outcome) -> Finish {
-    Finish {
-        outcome,
-        resources: Vec::new(),
-        parameters: Vec::new(),
-        readme: String::new(),
-        warnings: Vec::new(),
-        timings: Vec::new(),
-    }
+    Finish { outcome, resources: Vec::new(), imported: None, timings: Vec::new() }
 }
 
 async fn lock(directory: &Path) -> std::io::Result<File> {

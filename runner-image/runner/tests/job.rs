@@ -8,7 +8,7 @@ mod api;
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
 use api::{Api, Runner, build, children, import, processes_with, repository_file, send, until, until_gone};
-use berth_domain::{ParameterValue, Transition, parameter::ParameterType};
+use berth_domain::{ParameterValue, Secret, Transition, parameter::ParameterType};
 use berth_wire::runner::{Build, Job, Outcome};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -156,13 +156,14 @@ async fn an_import_reports_what_the_template_asks() {
     let api = Api::serve(import(), &[("main.tf", main), ("README.md", "# Hello")], None).await;
     let finish = api.runner(home.path(), &[]).reported(&api).await;
     assert_eq!(finish.outcome, Outcome::Succeeded, "{}", api.memory.borrow().log());
-    let [region, disk] = finish.parameters.as_slice() else { panic!("{:?}", finish.parameters) };
+    let imported = finish.imported.expect("what was found");
+    let [region, disk] = imported.parameters.as_slice() else { panic!("{:?}", imported.parameters) };
     assert_eq!((region.name.as_str(), region.default.as_deref(), region.options.len()), ("region", Some("eu"), 1));
     assert_eq!(
         (disk.name.as_str(), disk.default.as_deref(), disk.kind, disk.rule.max),
         ("disk", None, ParameterType::Number, Some(100))
     );
-    assert_eq!((finish.readme.as_str(), finish.resources.len()), ("# Hello", 0));
+    assert_eq!((imported.readme.as_str(), finish.resources.len()), ("# Hello", 0));
     assert!(api.memory.borrow().states.is_empty(), "an import has no state");
 }
 
@@ -173,7 +174,8 @@ async fn the_starter_template_imports_without_a_warning() {
     let api = Api::serve(import(), &[("main.tf", main.as_str())], None).await;
     let finish = api.runner(home.path(), &[]).reported(&api).await;
     assert_eq!(finish.outcome, Outcome::Succeeded, "{}", api.memory.borrow().log());
-    assert_eq!((finish.parameters.len(), finish.warnings), (1, Vec::<String>::new()));
+    let imported = finish.imported.expect("what was found");
+    assert_eq!((imported.parameters.len(), imported.warnings), (1, Vec::<String>::new()));
 }
 
 #[tokio::test]
@@ -345,7 +347,10 @@ async fn the_templates_code_sees_no_token_and_no_session() {
           sensitive = true
         }
     "#;
-    let spied = Build { variables: [("password".to_owned(), "variable-canary".to_owned())].into(), ..build(Transition::Start) };
+    let spied = Build {
+        variables: [("password".to_owned(), Secret::new("variable-canary".to_owned()))].into(),
+        ..build(Transition::Start)
+    };
     let api = Api::serve(job(spied), &[("main.tf", main)], None).await;
     let finish = api.runner(home.path(), &[]).reported(&api).await;
     assert_eq!(finish.outcome, Outcome::Succeeded, "{}", api.memory.borrow().log());

@@ -4,7 +4,7 @@ use berth_domain::{
     Actor, AutomaticUpdates, BuildId, BuildReason, Fence, FileId, JobStatus, Lease, LogLevel, LogSource, Policy, Role, Secret,
     TaskId, TemplateId, TemplateName, Timestamp, TokenHash, Transition, UserId, Username, VersionId, WorkspaceId, WorkspaceName,
 };
-use berth_store::{Build, Claim, Job, JobId, JobResult, Offer, RunnerSession, Store, Template, User, Version, Workspace};
+use berth_store::{Build, Claim, Imported, Job, JobId, JobResult, Offer, RunnerSession, Store, Template, User, Version, Workspace};
 use berth_wire::runner::{self, LogLine, Outcome};
 use jiff::SignedDuration;
 use std::{
@@ -59,9 +59,7 @@ pub(crate) fn version(owner: &User, template: Option<TemplateId>, name: &str) ->
         updated_at: noon(),
         variables: BTreeMap::new(),
         job: Job::queued(noon()),
-        readme: String::new(),
-        parameters: Vec::new(),
-        warnings: Vec::new(),
+        imported: Imported::default(),
     }
 }
 
@@ -82,14 +80,7 @@ pub(crate) fn template(owner: &User, version: VersionId, name: &str) -> Template
 }
 
 pub(crate) fn result(outcome: Outcome) -> JobResult {
-    JobResult {
-        outcome,
-        resources: Vec::new(),
-        parameters: Vec::new(),
-        readme: String::new(),
-        warnings: Vec::new(),
-        timings: Vec::new(),
-    }
+    JobResult { outcome, resources: Vec::new(), imported: None, timings: Vec::new() }
 }
 
 /// A result with one resource that has one agent.

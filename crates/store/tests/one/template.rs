@@ -1,10 +1,13 @@
-use super::fixture::{World, at, failed, job, noon, random, result, run, template, version};
+use super::fixture::{World, at, claim, failed, job, noon, random, result, result_with_agent, run, stranger, template, version};
 use berth_domain::{FileId, JobStatus, TemplateId, Transition};
 use berth_store::{
-    ActivateError, CreateTemplateError, CreateVersionError, CreateWorkspaceError, DeleteTemplateError, JobId, TemplateChange,
+    ActivateError, CreateTemplateError, CreateVersionError, CreateWorkspaceError, DeleteTemplateError, JobId, LeaseError,
+    TemplateChange, Version,
 };
-use berth_wire::runner::Outcome;
+use berth_wire::runner::{Imported, Outcome};
 use bytes::Bytes;
+use serde_json::{Value, json};
+use uuid::Uuid;
 
 #[tokio::test]
 async fn the_same_bytes_of_the_same_user_are_one_file() {
@@ -86,4 +89,56 @@ async fn a_template_in_use_stays_and_a_deleted_one_gives_its_name_back() {
     run(store, JobId::Import(version.id), result(Outcome::Succeeded)).await;
     store.create_template(&template(&world.ada, version.id, "linux")).await.unwrap();
     assert_ne!(job(&dev), delete);
+}
+
+#[tokio::test]
+async fn a_version_remembers_what_its_import_found_but_no_secret_of_an_agent() {
+    let World { store, ada, .. } = World::new().await;
+    let fresh = version(&ada, None, "fresh");
+    store.create_version(&fresh).await.unwrap();
+    let start = result_with_agent(Uuid::from_u128(9), "token-canary").resources;
+    let found = Imported { stop: start.clone(), start, lock: "lock".to_owned(), readme: "# Hi".to_owned(), ..Imported::default() };
+    let finish = berth_store::JobResult { imported: Some(Box::new(found)), ..result(Outcome::Succeeded) };
+    run(&store, JobId::Import(fresh.id), finish).await;
+    let kept = store.version(fresh.id).await.unwrap().unwrap();
+    assert_eq!((kept.imported.readme.as_str(), kept.imported.lock.as_str()), ("# Hi", "lock"));
+    let (start, stop) = (&kept.imported.start[0], &kept.imported.stop[0]);
+    assert_eq!((start.agents[0].name.as_str(), start.agents[0].scripts[0].display_name.as_str()), ("main", "start"));
+    assert_ne!(start.id, stop.id, "each has an id of its own");
+    let text = serde_json::to_string(&kept).unwrap();
+    assert!(!text.contains("canary") && !text.contains("secret") && !text.contains("echo hi"), "{text}");
+}
+
+#[tokio::test]
+async fn the_modules_of_a_version_are_kept_by_who_holds_its_import() {
+    let World { store, ada, template } = World::new().await;
+    let two = version(&ada, Some(template.id), "two");
+    store.create_version(&two).await.unwrap();
+    let (session, _) = claim(&store, JobId::Import(two.id), noon()).await;
+    let refused = store.put_modules(&stranger(&session), Bytes::from_static(b"evil")).await;
+    assert!(matches!(refused, Err(LeaseError::Lost(_))), "{refused:?}");
+    assert_eq!(store.modules(two.id).await.unwrap(), None);
+    store.put_modules(&session, Bytes::from_static(b"tar")).await.unwrap();
+    store.put_modules(&session, Bytes::from_static(b"tar")).await.unwrap();
+    store.finish(&session, result(Outcome::Succeeded), noon()).await.unwrap();
+    assert_eq!(store.modules(two.id).await.unwrap().unwrap(), "tar");
+    let late = store.put_modules(&session, Bytes::from_static(b"late")).await;
+    assert!(matches!(late, Err(LeaseError::Lost(_))), "{late:?}");
+    assert_eq!(store.modules(two.id).await.unwrap().unwrap(), "tar", "the import's end settles it");
+    assert_eq!(store.versions_of(template.id).await.unwrap().len(), 2, "it is still listed");
+}
+
+#[test]
+fn a_version_of_before_imports_kept_more_still_reads() {
+    let row = json!({
+        "id": Uuid::from_u128(1), "template": null, "name": "one", "message": "", "file": Uuid::from_u128(2), "created_by": Uuid::from_u128(3),
+        "created_by_name": "ada", "created_at": noon(), "updated_at": noon(), "variables": {"size": "large"},
+        "job": serde_json::to_value(berth_store::Job::queued(noon())).unwrap(), "readme": "# Hi", "warnings": ["w"],
+        "parameters": [{"name": "disk", "type": "number", "default": null, "rule": {"min": 5, "regex": null, "error": null, "max": null, "monotonic": null}}],
+    });
+    let read: Version = serde_json::from_value(row).unwrap();
+    assert_eq!((read.imported.readme.as_str(), read.imported.parameters[0].rule.min), ("# Hi", Some(5)));
+    assert_eq!((read.imported.modules.clone(), read.variables["size"].expose().as_str()), (None, "large"));
+    let written: Value = serde_json::to_value(&read).unwrap();
+    assert_eq!((&written["variables"]["size"], &written["declared_variables"]), (&json!("large"), &json!([])));
 }

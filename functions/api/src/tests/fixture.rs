@@ -198,7 +198,11 @@ impl World {
         let body = json!({ "file_id": file.json()["hash"], "template_id": template, "storage_method": "file", "provisioner": "terraform" });
         let version = self.by(admin).post("/api/v2/organizations/default/templateversions", body).await.is(201);
         let id = version["id"].as_str().unwrap().to_owned();
-        self.run(JobId::Import(id.parse().unwrap()), json!({ "outcome": { "kind": "succeeded" }, "parameters": parameters })).await;
+        self.run(
+            JobId::Import(id.parse().unwrap()),
+            json!({ "outcome": { "kind": "succeeded" }, "imported": { "parameters": parameters } }),
+        )
+        .await;
         id
     }
 

@@ -7,6 +7,7 @@ use berth_store::{JobId, Offer};
 use http::{Method, Request};
 use jiff::SignedDuration;
 use serde_json::json;
+use sha2::Digest;
 use uuid::Uuid;
 
 async fn waiting() -> (World, JobId, String) {
@@ -125,4 +126,35 @@ async fn the_init_script_is_for_known_platforms() {
     assert!(text.contains("https://berth.example.com/bin/berth-agent-linux-arm64"), "{text}");
     assert!(!text.contains("${ACCESS_URL}"));
     world.nobody().get("/api/v2/init-script/plan9/arm64").await.refused(404);
+}
+
+#[tokio::test]
+async fn what_an_import_keeps_comes_back_to_the_builds_of_its_version() {
+    let world = World::new().await;
+    let admin = world.user("root", &[Role::Owner]).await;
+    let file = world.by(&admin).upload(super::fixture::archive(&[("main.tf", "terraform {}")])).await.is(201);
+    let body = json!({ "file_id": file["hash"], "user_variable_values": [{ "name": "size", "value": "large" }] });
+    let version = world.by(&admin).post("/api/v2/organizations/default/templateversions", body).await.is(201);
+    let id = version["id"].as_str().unwrap();
+    let job = JobId::Import(id.parse().unwrap());
+    let (runner, claimed) = world.claim(job).await;
+    assert_eq!(claimed["job"]["variables"]["size"], "large");
+    let path = format!("/api/v2/runner/jobs/{}", job.uuid());
+    world.by(&runner).put(&format!("{path}/modules"), "the tar").await.is(204);
+    assert_eq!(world.by(&runner).get(&format!("{path}/modules")).await.status.as_u16(), 204, "an import has none to get");
+    let finish = json!({ "outcome": { "kind": "succeeded" }, "imported": { "lock": "# pinned" } });
+    world.by(&runner).post(&format!("{path}/finish"), finish).await.is(204);
+    let late = world.by(&runner).put(&format!("{path}/modules"), "another").await;
+    assert!(matches!(late.status.as_u16(), 401 | 409), "{late:?}");
+
+    let body = json!({ "name": "linux", "template_version_id": id });
+    let template = world.by(&admin).post("/api/v2/organizations/default/templates", body).await.is(201);
+    let workspace = world.workspace(&admin, template["id"].as_str().unwrap(), "dev").await;
+    let build = JobId::Build(workspace["latest_build"]["id"].as_str().unwrap().parse().unwrap());
+    let (runner, claimed) = world.claim(build).await;
+    let frozen = &claimed["job"]["frozen"];
+    assert_eq!((&frozen["lock"], &frozen["modules"]), (&json!("# pinned"), &json!(hex::encode(sha2::Sha256::digest("the tar")))));
+    let path = format!("/api/v2/runner/jobs/{}/modules", build.uuid());
+    assert_eq!(&world.by(&runner).get(&path).await.bytes[..], b"the tar");
+    world.by(&runner).put(&path, "the build's own").await.refused(409);
 }

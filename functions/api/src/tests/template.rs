@@ -32,7 +32,9 @@ async fn an_archive_becomes_a_template() {
     world.by(&member).get(&format!("/api/v2/templateversions/{id}")).await.refused(404);
 
     let parameters = json!([{ "name": "region", "type": "string", "default": "us", "mutable": true }]);
-    world.run(job, json!({ "outcome": { "kind": "succeeded" }, "parameters": parameters, "readme": "# Linux" })).await;
+    world
+        .run(job, json!({ "outcome": { "kind": "succeeded" }, "imported": { "parameters": parameters, "readme": "# Linux" } }))
+        .await;
     let template = world.by(&admin).post(TEMPLATES, json!({ "name": "linux", "template_version_id": id })).await.is(201);
     assert_eq!((&template["active_version_id"], &template["created_by_name"]), (&json!(id), &json!("ada")));
 

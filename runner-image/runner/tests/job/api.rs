@@ -17,7 +17,7 @@ use axum::{
     routing::{get, post, put},
 };
 use berth_domain::{Secret, Timestamp, Transition};
-use berth_wire::runner::{Build, Claim, Claimed, Finish, Heartbeat, Import, Job, LogLine, Owner};
+use berth_wire::runner::{Build, Claim, Claimed, Finish, Frozen, Heartbeat, Import, Job, LogLine, Owner};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{process::Child, sync::watch, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
@@ -230,6 +230,7 @@ pub(crate) fn build(transition: Transition) -> Build {
         parameters: Vec::new(),
         previous_parameters: Vec::new(),
         variables: [].into(),
+        frozen: Frozen::default(),
         access_url: "http://127.0.0.1:1/".into(),
         gate: None,
         timeout_ms: 0,
