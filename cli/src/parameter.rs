@@ -130,7 +130,7 @@ fn ask_text(parameter: &Parameter, question: &str, help: Option<&str>) -> Asked 
     let mut ask = Text::new(question).with_validator(move |text: &str| {
         Ok(match rules.check(text, None) {
             Ok(()) => Validation::Valid,
-            Err(why) => Validation::Invalid(ErrorMessage::Custom(why)),
+            Err(why) => Validation::Invalid(ErrorMessage::Custom(why.to_string())),
         })
     });
     ask.help_message = help;
@@ -200,6 +200,7 @@ fn to_domain(parameter: &RichParameter) -> Outcome<Parameter> {
             min: parameter.validation_min,
             max: parameter.validation_max,
             monotonic: some(&parameter.validation_monotonic),
+            ..ParameterRule::default()
         },
         ephemeral: parameter.ephemeral,
         order: 0,
@@ -292,7 +293,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_will_not_do_is_refused_before_anything_is_sent() {
-        assert_eq!(complete_with(&["cpu=9"]).unwrap_err().to_string(), "parameter \"cpu\": 9 is not between 1 and 8");
+        assert_eq!(complete_with(&["cpu=9"]).unwrap_err().to_string(), "parameter \"cpu\": 9 is more than the maximum 8");
         assert_eq!(complete_with(&["cpu"]).unwrap_err().to_string(), "--parameter \"cpu\" has no value");
         let failure = complete_with(&["cpus=2"]).unwrap_err();
         assert_eq!(

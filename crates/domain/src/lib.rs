@@ -27,7 +27,7 @@ pub use external_auth::ExternalAuth;
 pub use id::{AgentId, AppId, BuildId, FileId, OrganizationId, TaskId, TemplateId, TokenId, UserId, VersionId, WorkspaceId};
 pub use lease::{Fence, Lease};
 pub use name::{AgentName, NameError, TemplateName, Username, WorkspaceName};
-pub use parameter::{Parameter, ParameterError, ParameterValue};
+pub use parameter::{Parameter, ParameterError, ParameterProblem, ParameterValue};
 pub use permission::{Actor, Denied, Role};
 pub use policy::{Deadlines, ExtendError, Gate, Policy};
 pub use preset::Preset;

@@ -44,6 +44,10 @@ pub const RELAY_CLIENT_SECONDS: i64 = 24 * 3600;
 pub const AGENT_CONNECT_SECONDS: i64 = 120;
 /// The most rich parameter values of one build.
 pub const PARAMETERS_MAX: usize = 128;
+/// The longest value of a parameter, in bytes.
+pub const PARAMETER_VALUE_BYTES_MAX: usize = 32 * 1024;
+/// The most that a build's parameter values come to together, in bytes: a build is stored in one row.
+pub const PARAMETERS_BYTES_MAX: usize = 96 * 1024;
 /// An agent that said hello this recently is on its way to the relay and not yet called disconnected.
 pub const AGENT_HELLO_SECONDS: i64 = 15;
 /// A session that is used lives on, but never longer than this after its sign-in.

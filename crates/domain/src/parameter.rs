@@ -1,9 +1,13 @@
-//! Rich parameters: what a template asks a developer, and whether an answer will do.
+//! Rich parameters: what a template asks a developer, and which answers a build gets.
 //!
-//! The rules are those of `coder_parameter` (see the provider), applied at the border so that a bad answer costs no build.
+//! The rules of one declaration and one value are in [`rule`]; the provider applies the same ones while Terraform runs, so
+//! that an answer which is taken at the border does not fail in a build.
 
-use crate::build::words;
-use regex::Regex;
+mod rule;
+
+pub use rule::{FORM_TYPES, ParameterProblem, TYPES};
+
+use crate::{build::words, limit::PARAMETER_VALUE_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
@@ -37,8 +41,11 @@ pub struct ParameterOption {
 }
 
 /// The `validation` block of a parameter.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct ParameterRule {
+    /// Whether the template has the block, even an empty one: it makes a number a whole one and a bool `true` or `false`.
+    #[serde(default)]
+    pub declared: bool,
     /// A regular expression that a string must match.
     pub regex: Option<String>,
     /// The template author's words for a refusal; `{min}`, `{max}` and `{value}` are filled in.
@@ -52,7 +59,7 @@ pub struct ParameterRule {
 }
 
 /// What a template version asks.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parameter {
     /// Its name, the key of the answer.
     pub name: String,
@@ -65,7 +72,7 @@ pub struct Parameter {
     /// The type of the value.
     #[serde(rename = "type")]
     pub kind: ParameterType,
-    /// The form control, a hint for user interfaces.
+    /// The form control: a hint for user interfaces, and of a list with options whether these are its elements (`multi-select`).
     #[serde(default)]
     pub form_type: String,
     /// Whether it may change after the first build.
@@ -114,13 +121,24 @@ pub enum ParameterError {
     /// It may not change after the first build.
     #[error("parameter {0:?} cannot change after the first build")]
     Immutable(String),
+    /// The value is longer than [`crate::limit::PARAMETER_VALUE_BYTES_MAX`].
+    #[error("parameter {0:?} has a value longer than {max} bytes", max = PARAMETER_VALUE_BYTES_MAX)]
+    TooLong(String),
     /// The value breaks a rule.
     #[error("parameter {name:?}: {why}")]
     Value {
         /// The parameter.
         name: String,
         /// What is wrong.
-        why: String,
+        why: ParameterProblem,
+    },
+    /// The value of the build before breaks a rule that it did not have to obey then.
+    #[error("parameter {name:?} needs another value than the one it has: {why}")]
+    Kept {
+        /// The parameter.
+        name: String,
+        /// What is wrong.
+        why: ParameterProblem,
     },
 }
 
@@ -129,35 +147,46 @@ impl ParameterError {
     #[must_use]
     pub fn field(&self) -> &str {
         match self {
-            Self::Unknown(name) | Self::Twice(name) | Self::Missing(name) | Self::Immutable(name) | Self::Value { name, .. } => {
-                name
-            }
+            Self::Unknown(name)
+            | Self::Twice(name)
+            | Self::Missing(name)
+            | Self::Immutable(name)
+            | Self::TooLong(name)
+            | Self::Value { name, .. }
+            | Self::Kept { name, .. } => name,
         }
     }
 }
 
-/// Decides the values of a build: what is given, else what the previous build had, else the default.
+/// Where the answers of a build can come from, strongest first. A new workspace has no `previous`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Answers<'a> {
+    /// Those of the chosen preset. What a preset says about parameters that the version does not have counts for nothing.
+    pub preset: &'a [ParameterValue],
+    /// Those given one by one.
+    pub given: &'a [ParameterValue],
+    /// Those of the build before.
+    pub previous: Option<&'a [ParameterValue]>,
+}
+
+/// Decides the values of a build: the preset's, else what is given, else what the previous build had, else the default.
 ///
-/// Every parameter of the version is in the answer, in the version's order.
+/// Every parameter of the version is in the answer, in the version's order. An ephemeral parameter has no previous value.
 ///
 /// # Errors
 /// All that is wrong, not only the first.
-pub fn resolve(
-    parameters: &[Parameter],
-    given: &[ParameterValue],
-    previous: Option<&[ParameterValue]>,
-) -> Result<Vec<ParameterValue>, Vec<ParameterError>> {
+pub fn resolve(parameters: &[Parameter], answers: Answers<'_>) -> Result<Vec<ParameterValue>, Vec<ParameterError>> {
     let mut errors = Vec::new();
-    for (index, value) in given.iter().enumerate() {
+    for (index, value) in answers.given.iter().enumerate() {
         if !parameters.iter().any(|parameter| parameter.name == value.name) {
             errors.push(ParameterError::Unknown(value.name.clone()));
-        } else if given.iter().take(index).any(|earlier| earlier.name == value.name) {
+        } else if answers.given.iter().take(index).any(|earlier| earlier.name == value.name) {
             errors.push(ParameterError::Twice(value.name.clone()));
         }
     }
     let mut values = Vec::with_capacity(parameters.len());
     for parameter in parameters {
-        match parameter.resolve(given, previous) {
+        match parameter.resolve(answers) {
             Ok(value) => values.push(ParameterValue { name: parameter.name.clone(), value }),
             Err(error) => errors.push(error),
         }
@@ -165,157 +194,47 @@ pub fn resolve(
     if errors.is_empty() { Ok(values) } else { Err(errors) }
 }
 
+/// The same values with those that held for one build only set back to their defaults.
+#[must_use]
+pub fn without_ephemeral(parameters: &[Parameter], values: &[ParameterValue]) -> Vec<ParameterValue> {
+    let reset = |value: &ParameterValue| {
+        let ephemeral = parameters.iter().find(|parameter| parameter.ephemeral && parameter.name == value.name);
+        let text = ephemeral.and_then(|parameter| parameter.default.clone()).unwrap_or_else(|| value.value.clone());
+        ParameterValue { name: value.name.clone(), value: text }
+    };
+    values.iter().map(reset).collect()
+}
+
 impl Parameter {
-    fn resolve(&self, given: &[ParameterValue], previous: Option<&[ParameterValue]>) -> Result<String, ParameterError> {
+    fn resolve(&self, answers: Answers<'_>) -> Result<String, ParameterError> {
         let find = |values: &[ParameterValue]| values.iter().find(|value| value.name == self.name).map(|value| value.value.clone());
-        let before = previous.and_then(find);
-        let value = match find(given) {
-            Some(value) => {
-                if !self.mutable && before.as_ref().is_some_and(|before| *before != value) {
-                    return Err(ParameterError::Immutable(self.name.clone()));
-                }
-                value
-            }
-            None => {
-                let kept = if self.ephemeral { None } else { before.clone() };
-                kept.or_else(|| self.default.clone()).ok_or_else(|| ParameterError::Missing(self.name.clone()))?
-            }
-        };
-        self.check(&value, before.as_deref()).map_err(|why| ParameterError::Value { name: self.name.clone(), why })?;
+        let before = answers.previous.filter(|_| !self.ephemeral).and_then(find);
+        let Some(value) = find(answers.preset).or_else(|| find(answers.given)) else { return self.kept(before) };
+        if value.len() > PARAMETER_VALUE_BYTES_MAX {
+            return Err(ParameterError::TooLong(self.name.clone()));
+        }
+        // A value that this version no longer allows may be replaced: nothing else could ever be built.
+        let is_fixed = |before: &String| !self.mutable && *before != value && self.check(before, None).is_ok();
+        if before.as_ref().is_some_and(is_fixed) {
+            return Err(ParameterError::Immutable(self.name.clone()));
+        }
+        let checked = self.check(&value, before.as_deref());
+        checked.map_err(|why| ParameterError::Value { name: self.name.clone(), why })?;
         Ok(value)
     }
 
-    /// Whether the value obeys type, options and rules. `before` is the previous build's value, for `monotonic`.
-    ///
-    /// # Errors
-    /// What is wrong, in words for the person who typed it.
-    pub fn check(&self, value: &str, before: Option<&str>) -> Result<(), String> {
-        match self.kind {
-            ParameterType::Bool if !matches!(value, "true" | "false") => return Err(format!("{value:?} is not true or false")),
-            ParameterType::Number => self.check_number(value, before)?,
-            ParameterType::ListString => return self.check_list(value),
-            _ => {}
+    /// The value when none is given.
+    fn kept(&self, before: Option<String>) -> Result<String, ParameterError> {
+        let name = || self.name.clone();
+        if let Some(before) = before {
+            let checked = self.check(&before, Some(&before));
+            return checked.map_err(|why| ParameterError::Kept { name: name(), why }).map(|()| before);
         }
-        self.check_choice(value)?;
-        let Some(pattern) = &self.rule.regex else { return Ok(()) };
-        let regex = Regex::new(pattern).map_err(|_| format!("the template's pattern {pattern:?} is not a regular expression"))?;
-        if regex.is_match(value) { Ok(()) } else { Err(self.words(value, &format!("{value:?} does not match {pattern}"))) }
+        let default = self.default.clone().ok_or_else(|| ParameterError::Missing(name()))?;
+        self.check(&default, None).map_err(|why| ParameterError::Value { name: name(), why })?;
+        Ok(default)
     }
-
-    fn check_choice(&self, value: &str) -> Result<(), String> {
-        if self.options.is_empty() || self.options.iter().any(|option| option.value == value) {
-            return Ok(());
-        }
-        let choices: Vec<_> = self.options.iter().map(|option| option.value.as_str()).collect();
-        Err(format!("{value:?} is not one of {}", choices.join(", ")))
-    }
-
-    fn check_list(&self, value: &str) -> Result<(), String> {
-        let items = parse_list(value).ok_or_else(|| format!("{value:?} is not a JSON list of strings"))?;
-        items.iter().try_for_each(|item| self.check_choice(item))
-    }
-
-    fn check_number(&self, value: &str, before: Option<&str>) -> Result<(), String> {
-        let number: f64 = value.parse().map_err(|_| format!("{value:?} is not a number"))?;
-        if !number.is_finite() {
-            return Err(format!("{value:?} is not a number"));
-        }
-        let rule = &self.rule;
-        #[allow(clippy::cast_precision_loss)]
-        let outside = rule.min.is_some_and(|min| number < min as f64) || rule.max.is_some_and(|max| number > max as f64);
-        if outside {
-            let bound = |bound: Option<i64>| bound.map_or_else(|| "any".to_owned(), |bound| bound.to_string());
-            return Err(self.words(value, &format!("{value} is not between {} and {}", bound(rule.min), bound(rule.max))));
-        }
-        let Some(before) = before.and_then(|before| before.parse::<f64>().ok()) else { return Ok(()) };
-        match rule.monotonic.as_deref() {
-            Some("increasing") if number < before => Err(self.words(value, &format!("{value} is less than the previous {before}"))),
-            Some("decreasing") if number > before => Err(self.words(value, &format!("{value} is more than the previous {before}"))),
-            _ => Ok(()),
-        }
-    }
-
-    fn words(&self, value: &str, plain: &str) -> String {
-        let bound = |bound: Option<i64>| bound.map(|bound| bound.to_string()).unwrap_or_default();
-        self.rule.error.as_ref().map_or_else(
-            || plain.to_owned(),
-            |error| error.replace("{min}", &bound(self.rule.min)).replace("{max}", &bound(self.rule.max)).replace("{value}", value),
-        )
-    }
-}
-
-/// Reads a JSON array of strings, the text form of a `list(string)`.
-fn parse_list(text: &str) -> Option<Vec<String>> {
-    serde_json::from_str(text).ok()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parameter(kind: ParameterType) -> Parameter {
-        Parameter {
-            name: "p".into(),
-            display_name: String::new(),
-            description: String::new(),
-            kind,
-            form_type: String::new(),
-            mutable: false,
-            default: None,
-            icon: String::new(),
-            options: Vec::new(),
-            rule: ParameterRule::default(),
-            ephemeral: false,
-            order: 0,
-        }
-    }
-
-    fn value(text: &str) -> ParameterValue {
-        ParameterValue { name: "p".into(), value: text.into() }
-    }
-
-    #[test]
-    fn a_number_keeps_its_bounds_and_the_authors_words() {
-        let mut disk = parameter(ParameterType::Number);
-        disk.rule = ParameterRule {
-            min: Some(10),
-            max: Some(100),
-            error: Some("{value} GB is outside {min}-{max}".into()),
-            ..Default::default()
-        };
-        assert!(disk.check("50", None).is_ok());
-        assert_eq!(disk.check("150", None).unwrap_err(), "150 GB is outside 10-100");
-        assert_eq!(disk.check("many", None).unwrap_err(), "\"many\" is not a number");
-        disk.rule.monotonic = Some("increasing".into());
-        assert!(disk.check("20", Some("30")).is_err());
-        assert!(disk.check("20", Some("unreadable")).is_ok());
-    }
-
-    #[test]
-    fn an_immutable_answer_is_kept_and_cannot_change() {
-        let region = parameter(ParameterType::String);
-        assert_eq!(resolve(std::slice::from_ref(&region), &[], None), Err(vec![ParameterError::Missing("p".into())]));
-        let first = resolve(std::slice::from_ref(&region), &[value("eu")], None).unwrap();
-        assert_eq!(resolve(std::slice::from_ref(&region), &[], Some(&first)).unwrap(), first);
-        assert_eq!(resolve(&[region], &[value("us")], Some(&first)), Err(vec![ParameterError::Immutable("p".into())]));
-    }
-
-    #[test]
-    fn an_unknown_and_a_doubled_answer_are_both_reported() {
-        let mut free = parameter(ParameterType::String);
-        free.default = Some(String::new());
-        let other = ParameterValue { name: "q".into(), value: "1".into() };
-        let errors = resolve(&[free], &[value("a"), value("b"), other], None).unwrap_err();
-        assert_eq!(errors, vec![ParameterError::Twice("p".into()), ParameterError::Unknown("q".into())]);
-    }
-
-    #[test]
-    fn a_list_is_checked_item_by_item() {
-        let mut tools = parameter(ParameterType::ListString);
-        tools.options =
-            ["git", "vim"].map(|name| ParameterOption { name: name.into(), value: name.into(), ..Default::default() }).to_vec();
-        assert!(tools.check("[\"git\",\"vim\"]", None).is_ok());
-        assert!(tools.check("[\"emacs\"]", None).is_err());
-        assert!(tools.check("git", None).is_err());
-    }
-}
+mod tests;

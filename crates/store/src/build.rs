@@ -5,6 +5,7 @@ use berth_domain::{
     Username, VersionId, WorkspaceId, WorkspaceName,
 };
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::{
     Home, Job, JobId, JobRecord, Resource, Store, TableError, Workspace, lease, schedule,
@@ -40,7 +41,13 @@ pub struct Build {
     pub template_name: String,
     /// Answers, complete.
     pub parameters: Vec<ParameterValue>,
-    /// The previous build's answers; the store sets them.
+    /// The preset that some of them come from.
+    #[serde(default)]
+    pub preset: Option<Uuid>,
+    /// The names of those answers that hold for this build only.
+    #[serde(default)]
+    pub ephemeral: Vec<String>,
+    /// The previous build's answers without those that held for it only; the store sets them.
     pub previous_parameters: Vec<ParameterValue>,
     /// Delete only: forget the resources without destroying them.
     pub orphan: bool,
@@ -75,6 +82,13 @@ pub struct Build {
     /// The latest that the deadline can be put off to.
     #[serde(default)]
     pub max_deadline: Option<Timestamp>,
+}
+
+impl Build {
+    /// The answers that hold beyond this build.
+    fn lasting_parameters(&self) -> Vec<ParameterValue> {
+        self.parameters.iter().filter(|value| !self.ephemeral.contains(&value.name)).cloned().collect()
+    }
 }
 
 /// Why a build was not queued.
@@ -112,7 +126,7 @@ fn next(workspace: &Workspace, build: Build) -> Build {
     let runs_until = workspace.live_build.and(latest.deadline);
     Build {
         number: latest.number + 1,
-        previous_parameters: latest.parameters.clone(),
+        previous_parameters: latest.lasting_parameters(),
         gate: build.policy.gate(build.transition, !unchanged, build.allow_replace),
         deadline: runs_until,
         max_deadline: workspace.live_build.and(latest.max_deadline),

@@ -92,6 +92,9 @@ pub struct Build {
     /// Sum of the resources' daily costs.
     #[serde(default)]
     pub daily_cost: i64,
+    /// The preset that was chosen for it.
+    #[serde(default)]
+    pub template_version_preset_id: Option<Uuid>,
 }
 
 /// `POST /api/v2/workspaces/{id}/builds`.
@@ -117,6 +120,9 @@ pub struct CreateBuild {
     /// Consents to replacing or destroying what holds data or runs, where the template asks for consent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_replace: bool,
+    /// A preset of the version, whose answers win over the ones given one by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_version_preset_id: Option<Uuid>,
 }
 
 impl CreateBuild {
@@ -131,6 +137,7 @@ impl CreateBuild {
             log_level: None,
             reason: None,
             allow_replace: false,
+            template_version_preset_id: None,
         }
     }
 }

@@ -28,6 +28,9 @@ pub struct CreateWorkspace {
     /// Whether each start moves it to the template's active version.
     #[serde(default)]
     pub automatic_updates: AutomaticUpdates,
+    /// A preset of the version, whose answers win over the ones given one by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_version_preset_id: Option<Uuid>,
 }
 
 /// `PUT /api/v2/workspaces/{id}/autostart`.

@@ -4,6 +4,7 @@ use crate::{
     Api, Shared, Topic,
     body::{Asked, Json, Segment},
     error::{Answer, ApiError},
+    parameter::{self, Given, Resolved},
     session::{Authenticated, SignedIn},
     version::Page,
     view::{self, Agents},
@@ -122,8 +123,8 @@ pub(crate) async fn create(
     permit(&caller.actor, workspace.owner, Actor::may_build_workspace)?;
     check_extras(&caller, &body)?;
     let version = version(&api, &workspace, &body).await?;
-    let parameters = answers(&workspace, &version, &body)?;
-    let workspace = api.store().create_build(draft(&api, &caller, &workspace, (&version, parameters, body))).await?;
+    let answers = answers(&workspace, &version, &body)?;
+    let workspace = api.store().create_build(draft(&api, &caller, &workspace, (&version, answers, body))).await?;
     let build = workspace.latest_build;
     api.announce(JobId::Build(build.id)).await; // If it is lost, the sweep announces again.
     api.app.changes.poke(Topic::Workspace(id));
@@ -159,17 +160,18 @@ async fn version(api: &Api, workspace: &Workspace, body: &CreateBuild) -> Answer
 
 /// A start answers all that the version asks. What only takes down keeps the answers it came up with: a question that a newer
 /// version asks must not stand between a person and the end of their bill.
-fn answers(workspace: &Workspace, version: &Version, body: &CreateBuild) -> Answer<Vec<ParameterValue>> {
+fn answers(workspace: &Workspace, version: &Version, body: &CreateBuild) -> Answer<Resolved> {
     let previous = &workspace.latest_build.parameters;
+    let given = Given { values: &body.rich_parameter_values, preset: body.template_version_preset_id };
     let taking_down = body.transition != Transition::Start;
-    if taking_down && body.rich_parameter_values.is_empty() && version.id == workspace.latest_build.version {
-        return Ok(previous.clone());
+    if taking_down && given.is_nothing() && version.id == workspace.latest_build.version {
+        return Ok(parameter::kept(version, previous));
     }
-    workspace::resolve(version, &body.rich_parameter_values, Some(previous))
+    given.resolve(version, Some(previous))
 }
 
-fn draft(api: &Api, caller: &SignedIn, workspace: &Workspace, asked: (&Version, Vec<ParameterValue>, CreateBuild)) -> Build {
-    let (version, parameters, body) = asked;
+fn draft(api: &Api, caller: &SignedIn, workspace: &Workspace, asked: (&Version, Resolved, CreateBuild)) -> Build {
+    let (version, answers, body) = asked;
     let now = api.now();
     Build {
         id: BuildId::new(now, rand::random()),
@@ -183,7 +185,9 @@ fn draft(api: &Api, caller: &SignedIn, workspace: &Workspace, asked: (&Version, 
         version_name: version.name.clone(),
         template: workspace.template,
         template_name: workspace.template_name.clone(),
-        parameters,
+        parameters: answers.values,
+        preset: answers.preset,
+        ephemeral: answers.ephemeral,
         previous_parameters: Vec::new(),
         orphan: body.orphan,
         log_level: body.log_level.filter(|level| !level.is_empty()),

@@ -21,6 +21,7 @@ mod init_script;
 mod limit;
 mod log;
 mod page;
+mod parameter;
 mod password;
 mod port;
 mod route;

@@ -160,6 +160,7 @@ pub(crate) fn build(build: &Build, sight: &Sight<'_>) -> wire::build::Build {
         max_deadline: build.max_deadline,
         status: WorkspaceStatus::of(build.transition, build.job.status),
         daily_cost: build.resources.iter().map(|resource| resource.daily_cost).sum(),
+        template_version_preset_id: build.preset,
     }
 }
 

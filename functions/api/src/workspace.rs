@@ -4,7 +4,8 @@ use crate::{
     Api, Shared, Topic,
     body::{Asked, Json, Segment},
     buildinfo::check_organization,
-    error::{Answer, ApiError, bad_name, bad_parameters},
+    error::{Answer, ApiError, bad_name},
+    parameter::{Given, Resolved},
     session::{Authenticated, SignedIn},
     user,
     version::Page,
@@ -12,8 +13,8 @@ use crate::{
 };
 use axum::extract::State;
 use berth_domain::{
-    Actor, AutomaticUpdates, BuildId, BuildReason, Denied, ParameterValue, Policy, TemplateId, Transition, UserId, VersionId,
-    WorkspaceId, WorkspaceName, WorkspaceSearch, WorkspaceStatus, limit::PARAMETERS_MAX, parameter, search::Searched,
+    Actor, AutomaticUpdates, BuildId, BuildReason, Denied, Policy, TemplateId, Transition, UserId, VersionId, WorkspaceId,
+    WorkspaceName, WorkspaceSearch, WorkspaceStatus, search::Searched,
 };
 use berth_store::{Agent, Build, Job, JobId, Template, User, Version, Workspace, WorkspaceChange};
 use berth_wire::workspace::{CreateWorkspace, SetAutostart, SetTtl, Workspaces};
@@ -159,9 +160,9 @@ async fn make(
     let schedule = check_schedule("autostart_schedule", body.autostart_schedule.clone())?;
     let ttl = check_ttl(body.ttl_ms)?;
     let (template, version) = chosen(api, &body).await?;
-    let parameters = resolve(&version, &body.rich_parameter_values, None)?;
-    let mut workspace =
-        draft(api, &Draft { caller, owner: &owner, name: &name, template: &template, version: &version }, parameters);
+    let given = Given { values: &body.rich_parameter_values, preset: body.template_version_preset_id };
+    let answers = given.resolve(&version, None)?;
+    let mut workspace = draft(api, &Draft { caller, owner: &owner, name: &name, template: &template, version: &version }, answers);
     workspace.autostart_schedule = schedule;
     workspace.ttl_ms = ttl;
     let workspace = api.store().create_workspace(&permit, workspace).await?;
@@ -177,7 +178,7 @@ struct Draft<'a> {
     version: &'a Version,
 }
 
-fn draft(api: &Api, draft: &Draft<'_>, parameters: Vec<ParameterValue>) -> Workspace {
+fn draft(api: &Api, draft: &Draft<'_>, answers: Resolved) -> Workspace {
     let Draft { caller, owner, name, template, version } = draft;
     let now = api.now();
     let id = WorkspaceId::new(now, rand::random());
@@ -193,7 +194,9 @@ fn draft(api: &Api, draft: &Draft<'_>, parameters: Vec<ParameterValue>) -> Works
         version_name: version.name.clone(),
         template: template.id,
         template_name: template.name.to_string(),
-        parameters,
+        parameters: answers.values,
+        preset: answers.preset,
+        ephemeral: answers.ephemeral,
         previous_parameters: Vec::new(),
         orphan: false,
         log_level: None,
@@ -263,18 +266,6 @@ pub(crate) fn ready(field: &str, version: &Version) -> Answer<()> {
         berth_domain::JobStatus::Succeeded => Ok(()),
         status => Err(ApiError::field(field, format!("version {} is not ready: its import is {status}", version.name))),
     }
-}
-
-/// The values of a build's parameters, or what is wrong with each.
-pub(crate) fn resolve(
-    version: &Version,
-    given: &[ParameterValue],
-    previous: Option<&[ParameterValue]>,
-) -> Answer<Vec<ParameterValue>> {
-    if given.len() > PARAMETERS_MAX {
-        return Err(ApiError::field("rich_parameter_values", format!("has more than {PARAMETERS_MAX} values")));
-    }
-    parameter::resolve(&version.imported.parameters, given, previous).map_err(bad_parameters)
 }
 
 fn check_ttl(ttl_ms: Option<i64>) -> Answer<Option<i64>> {

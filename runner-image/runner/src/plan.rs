@@ -134,6 +134,7 @@ fn rule(values: &Map<String, Value>) -> ParameterRule {
     let given = |key: &str| Some(text(values, key)).filter(|text| !text.is_empty());
     let bound = |key: &str, disabled: &str| if flag(values, disabled) { None } else { whole(values, key) };
     ParameterRule {
+        declared: true,
         regex: given("regex"),
         error: given("error"),
         min: bound("min", "min_disabled"),

@@ -175,6 +175,8 @@ impl World {
             template: self.template.id,
             template_name: self.template.name.to_string(),
             parameters: Vec::new(),
+            preset: None,
+            ephemeral: Vec::new(),
             previous_parameters: Vec::new(),
             orphan: false,
             log_level: None,
