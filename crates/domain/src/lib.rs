@@ -16,6 +16,7 @@ pub mod policy;
 pub mod preset;
 pub mod search;
 pub mod secret;
+pub mod template;
 pub mod timing;
 pub mod variable;
 
@@ -33,6 +34,7 @@ pub use policy::{Deadlines, ExtendError, Gate, Policy};
 pub use preset::Preset;
 pub use search::{SearchError, WorkspaceSearch};
 pub use secret::{Secret, SessionToken, TokenHash};
+pub use template::{SettingsError, TemplateSettings};
 pub use timing::{Timing, TimingStage};
 pub use variable::Variable;
 

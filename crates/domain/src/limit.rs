@@ -62,3 +62,13 @@ pub const BUILD_SILENCE_SECONDS: u64 = 20 * 60;
 pub const TIMINGS_MAX: usize = 500;
 /// So many people's builds start in a row at most while automatic ones wait.
 pub const PEOPLE_IN_A_ROW_MAX: usize = 4;
+/// The shortest time to live of a workspace, in milliseconds.
+pub const TTL_MILLISECONDS_MIN: i64 = 60 * 1000;
+/// The longest time to live of a workspace, in milliseconds: 30 days.
+pub const TTL_MILLISECONDS_MAX: i64 = 30 * 24 * 3600 * 1000;
+/// The shortest limit of a build's time that a template can set, in milliseconds.
+pub const BUILD_TIMEOUT_MILLISECONDS_MIN: i64 = 60 * 1000;
+/// The longest limit of a build's time that a template can set, in milliseconds: 24 hours.
+pub const BUILD_TIMEOUT_MILLISECONDS_MAX: i64 = 24 * 3600 * 1000;
+/// The longest message of a version or of a deprecation, in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 1024;

@@ -46,7 +46,7 @@ pub use resource::Resource;
 pub use schedule::ExtendWorkspaceError;
 pub use session::{Session, SessionKind};
 pub use table::TableError;
-pub use template::{ActivateError, CreateTemplateError, DeleteTemplateError, Template, TemplateChange, UpdateTemplateError};
+pub use template::{ActivateError, CreateTemplateError, DeleteTemplateError, Template, UpdateTemplateError};
 pub use user::{CreateUserError, FirstUserError, UpdateUserError, User, UserChange};
 pub use version::{CreateVersionError, Imported, Version};
 pub use workspace::{CreateWorkspaceError, RenameWorkspaceError, UpdateWorkspaceError, Workspace, WorkspaceChange};

@@ -1,6 +1,7 @@
 //! Templates: a name with a row of immutable versions, one of them active.
 
-use berth_domain::{JobStatus, TemplateId, TemplateName, Timestamp, UserId, Username, VersionId};
+use berth_domain::{JobStatus, SettingsError, TemplateId, TemplateName, TemplateSettings, Timestamp, UserId, Username, VersionId};
+use berth_wire::template::UpdateTemplate;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -35,17 +36,9 @@ pub struct Template {
     pub updated_at: Timestamp,
     /// Whether it is gone.
     pub deleted: bool,
-}
-
-/// What may change about a template; `None` leaves it as it is.
-#[derive(Debug, Clone, Default)]
-pub struct TemplateChange {
-    /// For people.
-    pub display_name: Option<String>,
-    /// One line.
-    pub description: Option<String>,
-    /// A picture.
-    pub icon: Option<String>,
+    /// What holds for its workspaces.
+    #[serde(default)]
+    pub settings: TemplateSettings,
 }
 
 /// Why a template was not made.
@@ -106,6 +99,12 @@ pub enum UpdateTemplateError {
     /// No such template.
     #[error("template {0} does not exist")]
     Missing(TemplateId),
+    /// Another template has the name.
+    #[error("a template named {0} already exists")]
+    NameTaken(TemplateName),
+    /// The settings as they would be then will not do.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// The table failed.
     #[error("cannot change the template")]
     Table(#[from] TableError),
@@ -138,6 +137,25 @@ fn name_key(name: &TemplateName) -> Key {
 
 fn place(template: &Template) -> Option<(String, String)> {
     (!template.deleted).then(|| ("TEMPLATES".to_owned(), template.name.key()))
+}
+
+fn changed(
+    template: Template,
+    name: Option<&TemplateName>,
+    change: &UpdateTemplate,
+    now: Timestamp,
+) -> Result<Template, SettingsError> {
+    let settings = change.settings(&template.settings);
+    settings.check()?;
+    Ok(Template {
+        name: name.cloned().unwrap_or(template.name),
+        display_name: change.display_name.clone().unwrap_or(template.display_name),
+        description: change.description.clone().unwrap_or(template.description),
+        icon: change.icon.clone().unwrap_or(template.icon),
+        updated_at: now,
+        settings,
+        ..template
+    })
 }
 
 impl Store {
@@ -218,27 +236,37 @@ impl Store {
         amended.await?.filter(|template| !template.deleted).ok_or(ActivateError::Missing(id))
     }
 
-    /// Changes what a template says of itself. A read and a write.
+    /// Changes a template: what is `None` in `change` stays, and `name` stands for the one in it. A read and a write; another name
+    /// makes it a transaction, after which the old one is free.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is none, the name is another's, or the settings will not do.
     pub async fn update_template(
         &self,
         id: TemplateId,
-        change: TemplateChange,
+        name: Option<&TemplateName>,
+        change: &UpdateTemplate,
         now: Timestamp,
     ) -> Result<Template, UpdateTemplateError> {
-        let amended = self.table.amend(key(id), place, |template: &mut Template| {
-            if template.deleted {
-                return;
+        for attempt in 0..RACES_MAX {
+            let row = self.table.get::<Template>(&key(id)).await?.filter(|row| !row.value.deleted);
+            let row = row.ok_or(UpdateTemplateError::Missing(id))?;
+            let next = changed(row.value.clone(), name, change, now)?;
+            let write = Write::replace(row.key, row.version, &next)?.listed("TEMPLATES", next.name.key());
+            let written = if next.name.key() == row.value.name.key() {
+                self.table.write(write).await
+            } else {
+                let (taken, freed) = (Write::insert(name_key(&next.name), &id)?, Write::delete(name_key(&row.value.name)));
+                self.table.transact(vec![write, taken, freed]).await
+            };
+            match written {
+                Ok(()) => return Ok(next),
+                Err(WriteError::Refused { at: 1 }) => return Err(UpdateTemplateError::NameTaken(next.name)),
+                Err(WriteError::Refused { .. }) => pause(attempt).await,
+                Err(WriteError::Table(error)) => return Err(error.into()),
             }
-            let TemplateChange { display_name, description, icon } = change.clone();
-            template.display_name = display_name.unwrap_or(std::mem::take(&mut template.display_name));
-            template.description = description.unwrap_or(std::mem::take(&mut template.description));
-            template.icon = icon.unwrap_or(std::mem::take(&mut template.icon));
-            template.updated_at = now;
-        });
-        amended.await?.filter(|template| !template.deleted).ok_or(UpdateTemplateError::Missing(id))
+        }
+        Err(TableError::Contention(id.to_string()).into())
     }
 
     /// Deletes a template that no workspace uses; its name is free then. A read and a transaction.

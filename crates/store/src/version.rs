@@ -37,6 +37,9 @@ pub struct Version {
     pub variables: BTreeMap<String, Secret>,
     /// Its import.
     pub job: Job,
+    /// Whether it is put away: hidden from lists, and not for new workspaces.
+    #[serde(default)]
+    pub archived: bool,
     /// What its import found; empty until then.
     #[serde(flatten)]
     pub imported: Imported,

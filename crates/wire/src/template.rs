@@ -1,7 +1,7 @@
 //! Files, templates, versions and their parameters.
 
 use crate::build::Job;
-use berth_domain::{Timestamp, parameter::ParameterOption};
+use berth_domain::{TemplateSettings, Timestamp, parameter::ParameterOption};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -91,36 +91,81 @@ pub struct MinimalUser {
     pub avatar_url: String,
 }
 
-/// `POST /api/v2/organizations/{org}/templates`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
-pub struct CreateTemplate {
-    /// Its name.
-    pub name: String,
-    /// For people.
-    #[serde(default)]
-    pub display_name: String,
-    /// One line.
-    #[serde(default)]
-    pub description: String,
-    /// A picture.
-    #[serde(default)]
-    pub icon: String,
-    /// The imported version that becomes active.
-    pub template_version_id: Uuid,
+/// Adds the settings that a request may name, each `None` when it does not: one list, so that creating and changing know the same.
+macro_rules! with_settings {
+    ($(#[$doc:meta])* pub struct $name:ident { $($own:tt)* } $($setting:ident: $type:ty),+ $(,)?) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+        pub struct $name {
+            $($own)*
+            $(
+                #[doc = concat!("See [`TemplateSettings::", stringify!($setting), "`].")]
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub $setting: Option<$type>,
+            )+
+        }
+
+        impl $name {
+            /// The settings as they are after this request: what it names, and the rest as it was.
+            #[must_use]
+            pub fn settings(&self, before: &TemplateSettings) -> TemplateSettings {
+                TemplateSettings { $($setting: self.$setting.clone().unwrap_or_else(|| before.$setting.clone())),+ }
+            }
+        }
+    };
+    ($(#[$doc:meta])* pub struct $name:ident { $($own:tt)* }) => {
+        with_settings! {
+            $(#[$doc])* pub struct $name { $($own)* }
+            default_ttl_ms: i64,
+            max_ttl_ms: i64,
+            activity_bump_ms: i64,
+            failure_ttl_ms: i64,
+            allow_user_cancel_workspace_jobs: bool,
+            require_active_version: bool,
+            deprecation_message: String,
+            build_timeout_ms: i64,
+            silence_timeout_ms: i64,
+            replacement_consent: bool,
+            daily_cost_max: i64,
+        }
+    };
 }
 
-/// `PATCH /api/v2/templates/{id}`: what is left out stays.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
-pub struct UpdateTemplate {
-    /// For people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub display_name: Option<String>,
-    /// One line.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-    /// A picture.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub icon: Option<String>,
+with_settings! {
+    /// `POST /api/v2/organizations/{org}/templates`.
+    pub struct CreateTemplate {
+        /// Its name.
+        pub name: String,
+        /// For people.
+        #[serde(default)]
+        pub display_name: String,
+        /// One line.
+        #[serde(default)]
+        pub description: String,
+        /// A picture.
+        #[serde(default)]
+        pub icon: String,
+        /// The imported version that becomes active.
+        pub template_version_id: Uuid,
+    }
+}
+
+with_settings! {
+    /// `PATCH /api/v2/templates/{id}`: what is left out stays.
+    pub struct UpdateTemplate {
+        /// Its name; workspaces are not touched by another one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub name: Option<String>,
+        /// For people.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub display_name: Option<String>,
+        /// One line.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub description: Option<String>,
+        /// A picture.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub icon: Option<String>,
+    }
 }
 
 /// `PATCH /api/v2/templates/{id}/versions`: makes a version active.
@@ -155,22 +200,17 @@ pub struct Template {
     pub active_user_count: i64,
     /// One line.
     pub description: String,
-    /// Whether it should not be used any more.
+    /// Whether no new workspace may be made of it; the message is among the settings.
     pub deprecated: bool,
-    /// Why not.
-    pub deprecation_message: String,
     /// A picture.
     pub icon: String,
-    /// Default time to live; 0 is none.
-    pub default_ttl_ms: i64,
     /// Who made it.
     pub created_by_id: Uuid,
     /// Their name.
     pub created_by_name: String,
-    /// Whether developers may cancel jobs.
-    pub allow_user_cancel_workspace_jobs: bool,
-    /// Whether workspaces must use the active version.
-    pub require_active_version: bool,
+    /// What holds for its workspaces.
+    #[serde(flatten)]
+    pub settings: TemplateSettings,
 }
 
 /// A parameter as `GET /api/v2/templateversions/{id}/rich-parameters` lists it.

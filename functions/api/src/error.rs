@@ -6,7 +6,7 @@ use axum::{
     Json,
     response::{IntoResponse, Response},
 };
-use berth_domain::{Denied, NameError, ParameterError};
+use berth_domain::{Denied, NameError, ParameterError, SettingsError};
 use berth_wire::{ErrorBody, Validation};
 use http::StatusCode;
 use std::error::Error;
@@ -111,6 +111,12 @@ impl From<Denied> for ApiError {
     /// For things that everyone may know of. What hides its existence maps `Denied` to [`ApiError::missing`] instead.
     fn from(_: Denied) -> Self {
         Self::forbidden("your roles do not permit this")
+    }
+}
+
+impl From<SettingsError> for ApiError {
+    fn from(error: SettingsError) -> Self {
+        Self::field(error.field, error.why)
     }
 }
 

@@ -98,7 +98,7 @@ pub fn router(app: App) -> Router {
         passwords: password::Passwords::default(),
         logins: limit::Logins::default(),
         binaries: binary::Etags::default(),
-        versions: template::ActiveCache::default(),
+        templates: template::TemplateCache::default(),
     }))
 }
 
@@ -109,7 +109,7 @@ pub(crate) struct Api {
     pub(crate) passwords: password::Passwords,
     pub(crate) logins: limit::Logins,
     pub(crate) binaries: binary::Etags,
-    pub(crate) versions: template::ActiveCache,
+    pub(crate) templates: template::TemplateCache,
 }
 
 /// What handlers get as `State`.

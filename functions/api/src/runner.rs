@@ -72,6 +72,7 @@ async fn import(api: &Api, version: Version) -> Answer<Import> {
 async fn build(api: &Api, workspace: Workspace) -> Answer<Build> {
     let build = workspace.latest_build;
     let version = api.store().version(build.version).await?.ok_or_else(|| ApiError::missing("template version"))?;
+    let template = api.store().template(workspace.template).await?.ok_or_else(|| ApiError::missing("template"))?;
     Ok(Build {
         build_id: build.id.0,
         build_number: build.number,
@@ -82,7 +83,7 @@ async fn build(api: &Api, workspace: Workspace) -> Answer<Build> {
         workspace_name: workspace.name.to_string(),
         owner: owner(api, workspace.owner).await?,
         template_id: workspace.template.0,
-        template_name: workspace.template_name,
+        template_name: template.name.to_string(),
         version_name: build.version_name,
         parameters: build.parameters,
         previous_parameters: build.previous_parameters,

@@ -6,11 +6,11 @@ use crate::{
     buildinfo::check_organization,
     error::{Answer, ApiError, bad_name},
     session::Authenticated,
-    view::{self, ActiveVersions},
+    view::{self, Templates},
 };
 use axum::extract::State;
-use berth_domain::{TemplateId, TemplateName, Timestamp, VersionId};
-use berth_store::{Template, TemplateChange};
+use berth_domain::{TemplateId, TemplateName, TemplateSettings, Timestamp, VersionId};
+use berth_store::Template;
 use berth_wire::template::{ActivateVersion, CreateTemplate, UpdateTemplate};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -20,40 +20,39 @@ use std::sync::{Arc, Mutex, PoisonError};
 const DISPLAY_NAME_BYTES_MAX: usize = 64;
 const DESCRIPTION_BYTES_MAX: usize = 1024;
 const ICON_BYTES_MAX: usize = 256;
-/// How long another process's change of an active version may go unseen, in milliseconds.
-const ACTIVE_MILLISECONDS: i64 = 2_000;
+/// How long another process's change of a template may go unseen, in milliseconds.
+const CACHE_MILLISECONDS: i64 = 2_000;
 
-/// The active version of every template, so that showing a workspace costs no read for it. Changes in this process are seen at once.
+/// Every template, so that showing a workspace costs no read for its own. Changes in this process are seen at once.
 #[derive(Debug, Default)]
-pub(crate) struct ActiveCache(Mutex<Cached>);
+pub(crate) struct TemplateCache(Mutex<Cached>);
 
 #[derive(Debug, Default)]
 struct Cached {
     generation: u64,
-    read: Option<(Timestamp, Arc<ActiveVersions>)>,
+    read: Option<(Timestamp, Arc<Templates>)>,
 }
 
-impl ActiveCache {
-    /// The active versions, at most [`ACTIVE_MILLISECONDS`] old. One Query when there are none as young.
-    pub(crate) async fn read(&self, api: &Api) -> Answer<Arc<ActiveVersions>> {
+impl TemplateCache {
+    /// The templates, at most [`CACHE_MILLISECONDS`] old. One Query when there are none as young.
+    pub(crate) async fn read(&self, api: &Api) -> Answer<Arc<Templates>> {
         let now = api.now();
         let generation = {
             let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((at, versions)) = &cached.read
-                && now.duration_since(*at).as_millis() < i128::from(ACTIVE_MILLISECONDS)
+            if let Some((at, templates)) = &cached.read
+                && now.duration_since(*at).as_millis() < i128::from(CACHE_MILLISECONDS)
             {
-                return Ok(Arc::clone(versions));
+                return Ok(Arc::clone(templates));
             }
             cached.generation
         };
         let templates = api.store().templates().await?;
-        let versions: ActiveVersions = templates.into_iter().map(|template| (template.id, template.active_version)).collect();
-        let versions = Arc::new(versions);
+        let templates: Arc<Templates> = Arc::new(templates.into_iter().map(|template| (template.id, template)).collect());
         let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if cached.generation == generation {
-            cached.read = Some((now, Arc::clone(&versions)));
+            cached.read = Some((now, Arc::clone(&templates)));
         }
-        Ok(versions)
+        Ok(templates)
     }
 
     fn forget(&self) {
@@ -109,6 +108,8 @@ pub(crate) async fn create(
     caller.actor.may_manage_templates()?;
     let name = TemplateName::parse(&body.name).map_err(bad_name("name"))?;
     check_texts(Some(&body.display_name), Some(&body.description), Some(&body.icon))?;
+    let settings = body.settings(&TemplateSettings::default());
+    settings.check()?;
     let now = api.now();
     let template = Template {
         id: TemplateId::new(now, rand::random()),
@@ -122,10 +123,11 @@ pub(crate) async fn create(
         created_at: now,
         updated_at: now,
         deleted: false,
+        settings,
     };
     api.store().create_template(&template).await?;
     tracing::info!(template.name = %template.name, by = %caller.user.username, "a template is made");
-    api.versions.forget();
+    api.templates.forget();
     Ok((StatusCode::CREATED, Json(view::template(template))))
 }
 
@@ -141,7 +143,7 @@ fn check_texts(display_name: Option<&String>, description: Option<&String>, icon
     }
 }
 
-/// Changes what people read of a template.
+/// Changes a template's name, texts and settings; what the body leaves out stays.
 pub(crate) async fn update(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
@@ -150,8 +152,10 @@ pub(crate) async fn update(
 ) -> Answer<Json<berth_wire::template::Template>> {
     caller.actor.may_manage_templates()?;
     check_texts(body.display_name.as_ref(), body.description.as_ref(), body.icon.as_ref())?;
-    let change = TemplateChange { display_name: body.display_name, description: body.description, icon: body.icon };
-    Ok(Json(view::template(api.store().update_template(id, change, api.now()).await?)))
+    let name = body.name.as_deref().map(TemplateName::parse).transpose().map_err(bad_name("name"))?;
+    let template = api.store().update_template(id, name.as_ref(), &body, api.now()).await?;
+    api.templates.forget();
+    Ok(Json(view::template(template)))
 }
 
 /// Deletes a template that no workspace uses.
@@ -163,7 +167,7 @@ pub(crate) async fn remove(
     caller.actor.may_manage_templates()?;
     api.store().delete_template(id, api.now()).await?;
     tracing::info!(template.id = %id, by = %caller.user.username, "a template is deleted");
-    api.versions.forget();
+    api.templates.forget();
     Ok(Json(json!({ "message": "the template is deleted" })))
 }
 
@@ -176,6 +180,6 @@ pub(crate) async fn activate(
 ) -> Answer<Json<Value>> {
     caller.actor.may_manage_templates()?;
     api.store().activate_version(id, VersionId(body.id), api.now()).await?;
-    api.versions.forget();
+    api.templates.forget();
     Ok(Json(json!({ "message": "the version is active" })))
 }

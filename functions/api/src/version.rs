@@ -9,7 +9,7 @@ use crate::{
     template, view,
 };
 use axum::extract::State;
-use berth_domain::{FileId, Secret, TemplateId, Timestamp, VersionId};
+use berth_domain::{FileId, Secret, TemplateId, Timestamp, VersionId, limit::MESSAGE_BYTES_MAX};
 use berth_store::{Imported, Job, JobId, Version};
 use berth_wire::template::{CreateVersion, RichParameter, VariableValue};
 use http::StatusCode;
@@ -17,9 +17,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// The longest version name and message, in bytes.
+/// The longest version name, in bytes.
 const NAME_BYTES_MAX: usize = 64;
-const MESSAGE_BYTES_MAX: usize = 1024;
 /// The most Terraform variables of one version.
 const VARIABLES_MAX: usize = 256;
 
@@ -66,6 +65,7 @@ fn draft(api: &Api, caller: &SignedIn, body: CreateVersion) -> Answer<Version> {
         variables: variables(body.user_variable_values)?,
         job: Job::queued(now),
         imported: Imported::default(),
+        archived: false,
     })
 }
 

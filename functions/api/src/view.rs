@@ -1,6 +1,6 @@
 //! Records to wire JSON. Plain functions: no reads, no decisions about who may see what.
 
-use berth_domain::{AgentId, OrganizationId, Role, TemplateId, Timestamp, VersionId, WorkspaceStatus};
+use berth_domain::{AgentId, OrganizationId, Role, TemplateId, Timestamp, WorkspaceStatus};
 use berth_store::{Build, JobId, Session, SessionKind, Template, User, Version, Workspace};
 use berth_wire as wire;
 use std::collections::BTreeMap;
@@ -15,8 +15,8 @@ pub(crate) const ORGANIZATION: &str = "default";
 /// The agents of some workspaces, each with its row.
 pub(crate) type Agents = BTreeMap<AgentId, berth_store::Agent>;
 
-/// The active version of each template.
-pub(crate) type ActiveVersions = BTreeMap<TemplateId, VersionId>;
+/// The templates that are not deleted.
+pub(crate) type Templates = BTreeMap<TemplateId, Template>;
 
 pub(crate) fn user(user: User) -> wire::user::User {
     wire::user::User {
@@ -86,14 +86,11 @@ pub(crate) fn template(template: Template) -> wire::template::Template {
         active_version_id: template.active_version.0,
         active_user_count: 0,
         description: template.description,
-        deprecated: false,
-        deprecation_message: String::new(),
+        deprecated: template.settings.is_deprecated(),
         icon: template.icon,
-        default_ttl_ms: 0,
         created_by_id: template.created_by.0,
         created_by_name: template.created_by_name.to_string(),
-        allow_user_cancel_workspace_jobs: true,
-        require_active_version: false,
+        settings: template.settings,
     }
 }
 
@@ -114,7 +111,7 @@ pub(crate) fn version(version: Version) -> wire::template::Version {
             username: version.created_by_name.to_string(),
             avatar_url: String::new(),
         },
-        archived: false,
+        archived: version.archived,
         warnings: version.imported.warnings,
     }
 }
@@ -186,10 +183,12 @@ fn resource(build: &Build, resource: &berth_store::Resource, sight: &Sight<'_>) 
     }
 }
 
-/// A workspace. `active` is its template's active version, when the template is still there.
-pub(crate) fn workspace(workspace: &Workspace, active: Option<VersionId>, sight: &Sight<'_>) -> wire::workspace::Workspace {
+/// A workspace. `template` is its template as it is now; without one the workspace says what it knew of it when it was made.
+pub(crate) fn workspace(workspace: &Workspace, template: Option<&Template>, sight: &Sight<'_>) -> wire::workspace::Workspace {
     let latest_build = build(&workspace.latest_build, sight);
     let version = workspace.latest_build.version;
+    let active = template.map_or(version, |template| template.active_version);
+    let settings = template.map(|template| template.settings.clone()).unwrap_or_default();
     let agents = latest_build.resources.iter().flat_map(|resource| resource.agents.iter().flatten());
     let failing_agents: Vec<_> = agents.filter(|agent| !agent.health.healthy).map(|agent| agent.id).collect();
     wire::workspace::Workspace {
@@ -202,13 +201,13 @@ pub(crate) fn workspace(workspace: &Workspace, active: Option<VersionId>, sight:
         organization_id: OrganizationId::DEFAULT.0,
         organization_name: ORGANIZATION.to_owned(),
         template_id: workspace.template.0,
-        template_name: workspace.template_name.clone(),
-        template_display_name: workspace.template_display_name.clone(),
-        template_icon: workspace.template_icon.clone(),
-        template_allow_user_cancel_workspace_jobs: true,
-        template_active_version_id: active.unwrap_or(version).0,
-        template_require_active_version: false,
-        outdated: active.is_some_and(|active| active != version),
+        template_name: template.map_or_else(|| workspace.template_name.clone(), |template| template.name.to_string()),
+        template_display_name: template.map_or(&workspace.template_display_name, |template| &template.display_name).clone(),
+        template_icon: template.map_or(&workspace.template_icon, |template| &template.icon).clone(),
+        template_allow_user_cancel_workspace_jobs: settings.allow_user_cancel_workspace_jobs,
+        template_active_version_id: active.0,
+        template_require_active_version: settings.require_active_version,
+        outdated: active != version,
         name: workspace.name.to_string(),
         autostart_schedule: workspace.autostart_schedule.clone(),
         ttl_ms: workspace.ttl_ms.filter(|ttl| *ttl != 0),

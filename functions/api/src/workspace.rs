@@ -9,12 +9,14 @@ use crate::{
     session::{Authenticated, SignedIn},
     user,
     version::Page,
-    view::{self, Agents},
+    view::{self, Agents, Templates},
 };
 use axum::extract::State;
 use berth_domain::{
-    Actor, AutomaticUpdates, BuildId, BuildReason, Denied, Policy, TemplateId, Transition, UserId, VersionId, WorkspaceId,
-    WorkspaceName, WorkspaceSearch, WorkspaceStatus, search::Searched,
+    Actor, AutomaticUpdates, BuildId, BuildReason, Denied, TemplateId, Transition, UserId, VersionId, WorkspaceId, WorkspaceName,
+    WorkspaceSearch, WorkspaceStatus,
+    limit::{TTL_MILLISECONDS_MAX, TTL_MILLISECONDS_MIN},
+    search::Searched,
 };
 use berth_store::{Agent, Build, Job, JobId, Template, User, Version, Workspace, WorkspaceChange};
 use berth_wire::workspace::{CreateWorkspace, SetAutostart, SetTtl, Workspaces};
@@ -23,11 +25,8 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 use uuid::Uuid;
 
-/// The longest schedule, in bytes, and the longest time to live, in milliseconds (30 days).
+/// The longest schedule, in bytes.
 const SCHEDULE_BYTES_MAX: usize = 128;
-const TTL_MILLISECONDS_MAX: i64 = 30 * 24 * 3600 * 1000;
-/// The shortest time to live, in milliseconds.
-const TTL_MILLISECONDS_MIN: i64 = 60 * 1000;
 /// Use is noted at most this often: a keystroke must not be a write.
 const USED_SECONDS: i64 = 60;
 
@@ -64,8 +63,8 @@ pub(crate) fn by_id(agents: Vec<Agent>) -> Agents {
 
 /// A workspace as clients see it.
 pub(crate) async fn shown(api: &Api, workspace: &Workspace, agents: &Agents) -> Answer<berth_wire::workspace::Workspace> {
-    let active = api.versions.read(api).await?;
-    Ok(view::workspace(workspace, active.get(&workspace.template).copied(), &api.sight(agents)))
+    let templates = api.templates.read(api).await?;
+    Ok(view::workspace(workspace, templates.get(&workspace.template), &api.sight(agents)))
 }
 
 pub(crate) async fn show(
@@ -107,22 +106,23 @@ pub(crate) async fn list(
     let mine = search.owner.as_deref().is_some_and(|owner| owner == "me" || owner.eq_ignore_ascii_case(me));
     let others_too = caller.actor.may_read_workspace(UserId(Uuid::nil())).is_ok();
     let of = if mine || !others_too { Some(caller.user.id) } else { None };
-    let wanted = |workspace: &Workspace| search.matches(me, &searched(workspace));
+    let templates = api.templates.read(&api).await?;
+    let wanted = |workspace: &Workspace| search.matches(me, &searched(workspace, &templates));
     let found: Vec<_> = api.store().workspaces(of).await?.into_iter().filter(wanted).collect();
     let count = found.len();
     let page: Vec<_> = Page { limit: query.limit, offset: query.offset }.of(found).collect();
     let agents = api.store().agents_of(&page).await?;
-    let (active, sight) = (api.versions.read(&api).await?, api.sight(&agents));
-    let view = |workspace: &Workspace| view::workspace(workspace, active.get(&workspace.template).copied(), &sight);
+    let sight = api.sight(&agents);
+    let view = |workspace: &Workspace| view::workspace(workspace, templates.get(&workspace.template), &sight);
     Ok(Json(Workspaces { workspaces: page.iter().map(view).collect(), count }))
 }
 
-fn searched(workspace: &Workspace) -> Searched<'_> {
+fn searched<'a>(workspace: &'a Workspace, templates: &'a Templates) -> Searched<'a> {
     let build = &workspace.latest_build;
     Searched {
         owner: workspace.owner_name.as_str(),
         name: workspace.name.as_str(),
-        template: &workspace.template_name,
+        template: templates.get(&workspace.template).map_or(&workspace.template_name, |template| template.name.as_str()),
         status: WorkspaceStatus::of(build.transition, build.job.status),
     }
 }
@@ -208,7 +208,7 @@ fn draft(api: &Api, draft: &Draft<'_>, answers: Resolved) -> Workspace {
         job: Job::queued(now),
         resources: Vec::new(),
         allow_replace: false,
-        policy: Policy::default(),
+        policy: template.settings.policy(),
         gate: None,
         deadline: None,
         max_deadline: None,

@@ -26,6 +26,7 @@ async fn launched() -> (Store, JobId) {
         updated_at: at(0),
         variables: std::collections::BTreeMap::new(),
         job: Job::queued(at(0)),
+        archived: false,
         imported: Imported::default(),
     };
     store.create_version(&version).await.unwrap();

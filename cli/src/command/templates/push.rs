@@ -128,6 +128,7 @@ async fn finish(arguments: &Arguments, session: &Session, client: &Client, pushe
                 description: about.description,
                 icon: about.icon,
                 template_version_id: version.id,
+                ..CreateTemplate::default()
             };
             client.create_template(&wish).await?;
             session.printer.say(format_args!("Template {name} is new, with version {}.", version.name));

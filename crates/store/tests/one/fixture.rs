@@ -2,7 +2,8 @@
 
 use berth_domain::{
     Actor, AutomaticUpdates, BuildId, BuildReason, Fence, FileId, JobStatus, Lease, LogLevel, LogSource, Policy, Role, Secret,
-    TaskId, TemplateId, TemplateName, Timestamp, TokenHash, Transition, UserId, Username, VersionId, WorkspaceId, WorkspaceName,
+    TaskId, TemplateId, TemplateName, TemplateSettings, Timestamp, TokenHash, Transition, UserId, Username, VersionId, WorkspaceId,
+    WorkspaceName,
 };
 use berth_store::{Build, Claim, Imported, Job, JobId, JobResult, Offer, RunnerSession, Store, Template, User, Version, Workspace};
 use berth_wire::runner::{self, LogLine, Outcome};
@@ -60,6 +61,7 @@ pub(crate) fn version(owner: &User, template: Option<TemplateId>, name: &str) ->
         variables: BTreeMap::new(),
         job: Job::queued(noon()),
         imported: Imported::default(),
+        archived: false,
     }
 }
 
@@ -76,6 +78,7 @@ pub(crate) fn template(owner: &User, version: VersionId, name: &str) -> Template
         created_at: noon(),
         updated_at: noon(),
         deleted: false,
+        settings: TemplateSettings::default(),
     }
 }
 

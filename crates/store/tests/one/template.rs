@@ -1,10 +1,13 @@
 use super::fixture::{World, at, claim, failed, job, noon, random, result, result_with_agent, run, stranger, template, version};
-use berth_domain::{FileId, JobStatus, TemplateId, Transition};
+use berth_domain::{FileId, JobStatus, TemplateId, TemplateName, Transition};
 use berth_store::{
     ActivateError, CreateTemplateError, CreateVersionError, CreateWorkspaceError, DeleteTemplateError, JobId, LeaseError,
-    TemplateChange, Version,
+    UpdateTemplateError, Version,
 };
-use berth_wire::runner::{Imported, Outcome};
+use berth_wire::{
+    runner::{Imported, Outcome},
+    template::UpdateTemplate,
+};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -68,8 +71,8 @@ async fn a_template_in_use_stays_and_a_deleted_one_gives_its_name_back() {
     let (store, id) = (&world.store, world.template.id);
     let dev = world.running("dev", result(Outcome::Succeeded)).await;
     assert!(matches!(store.delete_template(id, at(1)).await, Err(DeleteTemplateError::InUse { count: 1 })));
-    let change = TemplateChange { description: Some("a machine".to_owned()), ..TemplateChange::default() };
-    assert_eq!(store.update_template(id, change, at(1)).await.unwrap().description, "a machine");
+    let change = UpdateTemplate { description: Some("a machine".to_owned()), ..UpdateTemplate::default() };
+    assert_eq!(store.update_template(id, None, &change, at(1)).await.unwrap().description, "a machine");
     assert!(
         matches!(store.delete_template(id, at(1)).await, Err(DeleteTemplateError::InUse { count: 1 })),
         "a change keeps the count"
@@ -141,4 +144,39 @@ fn a_version_of_before_imports_kept_more_still_reads() {
     assert_eq!((read.imported.modules.clone(), read.variables["size"].expose().as_str()), (None, "large"));
     let written: Value = serde_json::to_value(&read).unwrap();
     assert_eq!((&written["variables"]["size"], &written["declared_variables"]), (&json!("large"), &json!([])));
+}
+
+#[tokio::test]
+async fn a_template_takes_a_free_name_and_its_old_one_is_free_then() {
+    let World { store, ada, template: linux } = World::new().await;
+    let mac = version(&ada, None, "one");
+    store.create_version(&mac).await.unwrap();
+    run(&store, JobId::Import(mac.id), result(Outcome::Succeeded)).await;
+    let mac = template(&ada, mac.id, "mac");
+    store.create_template(&mac).await.unwrap();
+
+    let (name, nothing) = (|text| TemplateName::parse(text).unwrap(), UpdateTemplate::default());
+    let taken = store.update_template(linux.id, Some(&name("MAC")), &nothing, at(1)).await;
+    assert!(matches!(taken, Err(UpdateTemplateError::NameTaken(_))));
+    let capitals = store.update_template(linux.id, Some(&name("Linux")), &nothing, at(1)).await.unwrap();
+    assert_eq!(capitals.name.as_str(), "Linux");
+    store.update_template(linux.id, Some(&name("debian")), &nothing, at(2)).await.unwrap();
+    assert_eq!(store.template_by_name(&name("linux")).await.unwrap(), None);
+    assert_eq!(store.template_by_name(&name("Debian")).await.unwrap().unwrap().id, linux.id);
+    store.update_template(mac.id, Some(&name("linux")), &nothing, at(3)).await.unwrap();
+    let names: Vec<_> = store.templates().await.unwrap().into_iter().map(|template| template.name.to_string()).collect();
+    assert_eq!(names, ["debian", "linux"]);
+}
+
+#[tokio::test]
+async fn settings_that_will_not_do_together_change_nothing() {
+    let World { store, template, .. } = World::new().await;
+    let hours = |hours: i64| Some(hours * 3_600_000);
+    let fine = UpdateTemplate { max_ttl_ms: hours(8), replacement_consent: Some(true), ..UpdateTemplate::default() };
+    store.update_template(template.id, None, &fine, at(1)).await.unwrap();
+    let longer = UpdateTemplate { default_ttl_ms: hours(9), ..UpdateTemplate::default() };
+    let refused = store.update_template(template.id, None, &longer, at(2)).await;
+    assert!(matches!(refused, Err(UpdateTemplateError::Settings(error)) if error.field == "default_ttl_ms"));
+    let settings = store.template(template.id).await.unwrap().unwrap().settings;
+    assert_eq!((settings.max_ttl_ms, settings.default_ttl_ms, settings.replacement_consent), (8 * 3_600_000, 0, true));
 }

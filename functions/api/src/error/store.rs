@@ -87,6 +87,8 @@ impl From<UpdateTemplateError> for ApiError {
     fn from(error: UpdateTemplateError) -> Self {
         match error {
             UpdateTemplateError::Missing(_) => Self::missing("template"),
+            UpdateTemplateError::NameTaken(_) => Self::conflict(error.to_string()).validation("name", "is taken"),
+            UpdateTemplateError::Settings(error) => error.into(),
             UpdateTemplateError::Table(error) => error.into(),
         }
     }

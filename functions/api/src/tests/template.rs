@@ -170,3 +170,57 @@ async fn an_import_is_canceled_while_it_waits() {
     assert_eq!(world.by(&admin).get(&format!("/api/v2/templateversions/{id}")).await.is(200)["job"]["status"], "canceled");
     assert_eq!(world.by(&admin).patch(&cancel, json!({})).await.refused(409), "there is nothing to cancel: the job is canceled");
 }
+
+#[tokio::test]
+async fn settings_are_given_at_the_making_and_changed_one_by_one() {
+    let world = World::new().await;
+    let admin = world.user("ada", &[Role::Owner]).await;
+    let version = world.version(&admin, None, json!([])).await;
+    let wish = json!({ "name": "linux", "template_version_id": version, "default_ttl_ms": 7_200_000, "replacement_consent": true });
+    let made = world.by(&admin).post(TEMPLATES, wish.clone()).await.is(201);
+    assert_eq!(
+        (&made["default_ttl_ms"], &made["replacement_consent"], &made["allow_user_cancel_workspace_jobs"], &made["deprecated"]),
+        (&json!(7_200_000), &json!(true), &json!(true), &json!(false))
+    );
+    let path = format!("/api/v2/templates/{}", made["id"].as_str().unwrap());
+    let change =
+        json!({ "max_ttl_ms": 86_400_000, "deprecation_message": "use linux2", "allow_user_cancel_workspace_jobs": false });
+    let changed = world.by(&admin).patch(&path, change).await.is(200);
+    assert_eq!(
+        (&changed["default_ttl_ms"], &changed["max_ttl_ms"], &changed["deprecated"], &changed["deprecation_message"]),
+        (&json!(7_200_000), &json!(86_400_000), &json!(true), &json!("use linux2"))
+    );
+    for (body, field) in [
+        (json!({ "max_ttl_ms": 3_600_000 }), "default_ttl_ms"),
+        (json!({ "failure_ttl_ms": 1 }), "failure_ttl_ms"),
+        (json!({ "daily_cost_max": -1 }), "daily_cost_max"),
+        (json!({ "build_timeout_ms": "1h" }), "build_timeout_ms"),
+        (json!({ "name": "a b" }), "name"),
+    ] {
+        assert_eq!(world.by(&admin).patch(&path, body.clone()).await.is(400)["validations"][0]["field"], field, "{body}");
+    }
+    let wrong = json!({ "name": "mac", "template_version_id": version, "failure_ttl_ms": -1 });
+    assert_eq!(world.by(&admin).post(TEMPLATES, wrong).await.is(400)["validations"][0]["field"], "failure_ttl_ms");
+}
+
+#[tokio::test]
+async fn a_renamed_template_is_renamed_for_its_workspaces_too() {
+    let world = World::new().await;
+    let admin = world.user("ada", &[Role::Owner]).await;
+    let (template, _) = world.template(&admin, "linux", json!([])).await;
+    let workspace = world.workspace(&admin, &template, "dev").await;
+    assert_eq!(workspace["template_name"], "linux");
+    let path = format!("/api/v2/templates/{template}");
+    world.by(&admin).patch(&path, json!({ "name": "debian", "display_name": "Debian" })).await.is(200);
+    let found = world.by(&admin).get("/api/v2/workspaces?q=template:debian").await.is(200);
+    assert_eq!(
+        (&found["count"], &found["workspaces"][0]["template_name"], &found["workspaces"][0]["template_display_name"]),
+        (&json!(1), &json!("debian"), &json!("Debian"))
+    );
+    assert_eq!(world.by(&admin).get("/api/v2/workspaces?q=template:linux").await.is(200)["count"], 0);
+    let (_, claimed) = world.claim(JobId::Build(workspace["latest_build"]["id"].as_str().unwrap().parse().unwrap())).await;
+    assert_eq!(claimed["job"]["template_name"], "debian");
+    let (other, _) = world.template(&admin, "linux", json!([])).await;
+    let taken = world.by(&admin).patch(&format!("/api/v2/templates/{other}"), json!({ "name": "Debian" })).await.is(409);
+    assert_eq!(taken["validations"][0]["field"], "name");
+}
