@@ -9,6 +9,8 @@ mod one {
     mod fixture;
     mod job;
     mod log;
+    mod schedule;
     mod template;
+    mod timing;
     mod workspace;
 }

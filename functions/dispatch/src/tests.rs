@@ -1,5 +1,5 @@
 use super::*;
-use berth_domain::{UserId, VersionId};
+use berth_domain::{Priority, UserId, VersionId};
 use berth_store::{ClaimError, Due, Imported, Job, Version};
 use std::sync::Mutex;
 
@@ -75,7 +75,7 @@ async fn a_task_that_never_claims_is_replaced_and_its_token_is_void() {
     let launcher = Launcher::new(Ok(()));
     dispatch(&store, &launcher, job, at(0), [1; 32]).await.unwrap();
     assert_eq!(store.due(at(119)).await.unwrap(), []);
-    assert_eq!(store.due(at(120)).await.unwrap(), [Due::Announce(job)]);
+    assert_eq!(store.due(at(120)).await.unwrap(), [Due::Announce(job, Priority::Person)]);
     dispatch(&store, &launcher, job, at(120), [2; 32]).await.unwrap();
     let [first, second] = &launcher.asked()[..] else { panic!() };
     let late = store.claim(job, first.token.expose(), first.task, TokenHash::of("s"), at(121)).await;
@@ -91,7 +91,7 @@ async fn a_launch_that_fails_for_now_is_tried_again_and_the_log_says_so() {
     assert_eq!(outcome, Dispatched::Later("no capacity in eu-west-1a".to_owned()));
     let lines = store.logs(job, 0, 10).await.unwrap();
     assert_eq!(lines[0].output, "no capacity in eu-west-1a; it is tried again");
-    assert_eq!(store.due(at(0)).await.unwrap(), [Due::Announce(job)]);
+    assert_eq!(store.due(at(0)).await.unwrap(), [Due::Announce(job, Priority::Person)]);
     let room = Launcher::new(Ok(()));
     assert!(matches!(dispatch(&store, &room, job, at(1), [2; 32]).await.unwrap(), Dispatched::Launched(_)));
 }

@@ -1,5 +1,5 @@
 use super::fixture::{World, at, claim, failed, hex, job, noon, offer, older, random, result, run, stranger, task};
-use berth_domain::{JobStatus, TokenHash, Transition};
+use berth_domain::{JobStatus, Priority, TokenHash, Transition};
 use berth_store::{
     CancelError, ClaimError, Due, FinishError, LeaseError, Lost, LostOutcome, Offer, OfferError, Record, StateVersion,
 };
@@ -151,10 +151,10 @@ async fn what_must_be_looked_at_is_found_when_it_is_due() {
     assert!(store.due(at(100_000)).await.unwrap().is_empty());
     let dev = world.queued("dev").await;
     assert!(store.due(at(29)).await.unwrap().is_empty());
-    assert_eq!(store.due(at(30)).await.unwrap(), [Due::Announce(job(&dev))]);
+    assert_eq!(store.due(at(30)).await.unwrap(), [Due::Announce(job(&dev), Priority::Person)]);
     let token = offer(store, job(&dev), at(30)).await;
     assert!(store.due(at(929)).await.unwrap().is_empty(), "a task may still claim it");
-    assert_eq!(store.due(at(930)).await.unwrap(), [Due::Announce(job(&dev))]);
+    assert_eq!(store.due(at(930)).await.unwrap(), [Due::Announce(job(&dev), Priority::Person)]);
     store.claim(job(&dev), &token, task(), TokenHash::of("s"), at(31)).await.unwrap();
     assert!(store.due(at(90)).await.unwrap().is_empty());
     assert_eq!(store.due(at(91)).await.unwrap(), [Due::LeaseEnded(job(&dev))]);

@@ -1,6 +1,6 @@
 use super::fixture::{World, at, claim, failed, job, noon, result, result_with_agent, run, user};
 use berth_domain::{JobStatus, ParameterValue, Transition, WorkspaceName};
-use berth_store::{CreateBuildError, CreateWorkspaceError, JobId, WorkspaceChange};
+use berth_store::{CreateBuildError, CreateWorkspaceError, JobId, RenameWorkspaceError, WorkspaceChange};
 use berth_wire::runner::Outcome;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -111,4 +111,37 @@ async fn a_change_meets_a_claim_and_neither_is_lost() {
     assert_eq!((dev.ttl_ms, dev.last_used_at), (Some(7), at(9)));
     assert_eq!(dev.latest_build.job.status, JobStatus::Running);
     assert_eq!(claimed.fence.0, 1);
+}
+
+#[tokio::test]
+async fn a_workspace_is_renamed_and_the_old_name_is_free() {
+    let world = World::new().await;
+    let dev = world.queued("dev").await;
+    let name = |text: &str| WorkspaceName::parse(text).unwrap();
+    let busy = world.store.rename_workspace(dev.id, &name("work"), at(1)).await;
+    assert!(matches!(busy, Err(RenameWorkspaceError::Busy { number: 1, .. })), "{busy:?}");
+    run(&world.store, job(&dev), result(Outcome::Succeeded)).await;
+    let other = world.running("other", result(Outcome::Succeeded)).await;
+    let taken = world.store.rename_workspace(dev.id, &name("OTHER"), at(1)).await;
+    assert!(matches!(taken, Err(RenameWorkspaceError::NameTaken { .. })), "{taken:?}");
+    assert_eq!(world.store.workspace_by_name(dev.owner, &name("dev")).await.unwrap().unwrap().id, dev.id, "nothing changed");
+
+    let renamed = world.store.rename_workspace(dev.id, &name("work"), at(1)).await.unwrap();
+    assert_eq!((renamed.name.as_str(), renamed.latest_build.workspace_name.as_str()), ("work", "work"));
+    assert!(world.store.workspace_by_name(dev.owner, &name("dev")).await.unwrap().is_none());
+    assert_eq!(world.store.workspace_by_name(dev.owner, &name("work")).await.unwrap().unwrap().id, dev.id);
+    assert_eq!(world.store.rename_workspace(dev.id, &name("Work"), at(2)).await.unwrap().name.as_str(), "Work");
+    assert_eq!(world.store.workspace_by_name(dev.owner, &name("work")).await.unwrap().unwrap().id, dev.id);
+    let names: Vec<_> = world.store.workspaces(None).await.unwrap().iter().map(|one| one.name.to_string()).collect();
+    assert_eq!(names, ["other", "Work"]);
+    world.store.rename_workspace(other.id, &name("dev"), at(3)).await.unwrap();
+
+    let delete = world.next(&renamed, Transition::Delete).await;
+    run(&world.store, delete, result(Outcome::Succeeded)).await;
+    assert!(
+        world.store.workspace_by_name(dev.owner, &name("work")).await.unwrap().is_none(),
+        "a deleted one gives its newest name back"
+    );
+    let gone = world.store.rename_workspace(dev.id, &name("x"), at(4)).await;
+    assert!(matches!(gone, Err(RenameWorkspaceError::Missing(_))));
 }
