@@ -7,13 +7,16 @@ use berth_wire::runner::{Build, Finish, Outcome};
 use bytes::Bytes;
 
 use crate::{
-    environment,
-    lease::Stop,
+    environment, gate,
+    lease::{Stop, Stops},
     resources::{self, State},
     state::{PushError, Pusher, Version},
     terraform::Ended,
     work::{Done, Ready, Work, report},
 };
+
+/// The saved plan's file name.
+const PLAN_FILE: &str = "zz_berth.plan";
 
 /// Builds the workspace. Every version of the state is at the API before this answers, unless it says otherwise.
 pub(crate) async fn run(mut work: Work, build: &Build) -> Done {
@@ -57,15 +60,19 @@ async fn forget(work: &Work, build: &Build, state: Option<&State>) -> Done {
 }
 
 async fn apply(work: &Work, build: &Build, ready: &mut Ready, state: Option<Bytes>) -> Result<Done, Done> {
+    if let Some(level) = build.log_level.as_deref().filter(|level| matches!(*level, "trace" | "debug" | "info" | "warn" | "error"))
+    {
+        ready.run.environment.insert("TF_LOG".into(), level.to_ascii_uppercase().into());
+    }
+    let is_planned = look(work, build, ready).await?;
     let mut arguments = vec!["apply", "-json", "-auto-approve", "-input=false", "-backup=-"];
     let mut stage = "Applying";
     if build.transition == Transition::Delete {
         arguments.push("-destroy");
         stage = "Destroying";
     }
-    if let Some(level) = build.log_level.as_deref().filter(|level| matches!(*level, "trace" | "debug" | "info" | "warn" | "error"))
-    {
-        ready.run.environment.insert("TF_LOG".into(), level.to_ascii_uppercase().into());
+    if is_planned {
+        arguments.push(PLAN_FILE);
     }
     let stored = state.as_deref().and_then(Version::of);
     let pusher = Pusher::new(&ready.room.directory(), work.client.clone(), work.stops.clone(), stored).watch();
@@ -85,6 +92,29 @@ async fn apply(work: &Work, build: &Build, ready: &mut Ready, state: Option<Byte
         finish.outcome = Outcome::Failed { error };
     }
     Ok(Done::Finish(Box::new(finish)))
+}
+
+/// Looks at the plan first where a rule asks for it; true when there is a saved one to apply, exactly as it was looked at.
+async fn look(work: &Work, build: &Build, ready: &mut Ready) -> Result<bool, Done> {
+    let Some(gate) = build.gate.filter(|_| build.transition != Transition::Delete) else { return Ok(false) };
+    let out = format!("-out={PLAN_FILE}");
+    let ended = work.command(ready, "Planning", &["plan", "-json", "-input=false", &out]).await?;
+    if !ended.is_success() {
+        return Err(Done::Finish(Box::new(finish(work, build.transition, ready, &ended))));
+    }
+    let shown = work.unless_stopped(ready.run.output(&["show", "-json", PLAN_FILE])).await?;
+    let (status, json) = shown.map_err(|error| work.failed(error.to_string()))?;
+    if !status.success() {
+        return Err(work.failed("terraform show could not read the plan".to_owned()));
+    }
+    let findings = gate::read(&json, build.transition).map_err(|error| work.failed(error.to_string()))?;
+    let Some(outcome) = gate::refusal(gate, &findings, build) else { return Ok(true) };
+    findings.losses.iter().filter(|_| gate.keep).for_each(|loss| work.log.warn(&loss.words()));
+    let known = ready.room.state().and_then(|state| resources::read(&state).ok()).unwrap_or_default();
+    if let Outcome::Refused { error, .. } = &outcome {
+        work.log.fail(error);
+    }
+    Err(Done::Finish(Box::new(Finish { resources: known.resources, ..report(outcome) })))
 }
 
 /// The outcome, and what the state holds now, whatever the outcome.
@@ -116,16 +146,17 @@ fn outcome(work: &Work, ended: &Ended) -> Outcome {
         return Outcome::Succeeded;
     }
     match work.stops.now().filter(|_| ended.was_asked) {
-        Some(stop) => stopped(stop),
+        Some(stop) => stopped(stop, &work.stops),
         None => Outcome::Failed { error: ended.error() },
     }
 }
 
 /// The outcome of a job that ended before its time.
 #[must_use]
-pub(crate) fn stopped(stop: Stop) -> Outcome {
+pub(crate) fn stopped(stop: Stop, stops: &Stops) -> Outcome {
     let failed = |error: &str| Outcome::Failed { error: error.to_owned() };
     match stop {
+        Stop::Silent | Stop::Overdue => failed(stops.reason().unwrap_or("the build was ended: it took too long")),
         Stop::Canceled => Outcome::Canceled,
         Stop::Told => failed("the runner was told to stop"),
         Stop::Unreachable => failed("the runner could not reach the API until its lease ended"),

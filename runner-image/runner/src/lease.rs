@@ -1,13 +1,17 @@
 //! Holding the lease, and every reason to stop before Terraform is done.
 //!
 //! ```text
+//! none --it takes too long, or is silent--> Overdue, Silent
 //! none --cancel in a heartbeat's answer--> Canceled --+
 //! none --SIGTERM or SIGINT--------------> Told -------+--> Lost: the API refused us (401, 404, 409), nothing is written any more
 //! none --no answer until the lease ended-> Unreachable +
 //! ```
 //! A stop only ever becomes more urgent: the order of the variants.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use berth_client::{ClientError, RunnerClient};
 use berth_domain::Timestamp;
@@ -26,6 +30,10 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Why the work must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
+    /// It said and did nothing for too long.
+    Silent,
+    /// It took too long.
+    Overdue,
     /// Someone asked to cancel the build.
     Canceled,
     /// The runner was told to stop (SIGTERM): the machine wants to go.
@@ -38,18 +46,21 @@ pub enum Stop {
 
 /// Where reasons to stop are announced and seen.
 #[derive(Debug, Clone)]
-pub struct Stops(watch::Sender<Option<Stop>>);
+pub struct Stops {
+    stop: watch::Sender<Option<Stop>>,
+    reason: Arc<OnceLock<String>>,
+}
 
 impl Default for Stops {
     fn default() -> Self {
-        Self(watch::Sender::new(None))
+        Self { stop: watch::Sender::new(None), reason: Arc::default() }
     }
 }
 
 impl Stops {
     /// Announces a reason, unless a more urgent one is known.
     pub fn announce(&self, stop: Stop) {
-        self.0.send_if_modified(|now| {
+        self.stop.send_if_modified(|now| {
             let more_urgent = now.is_none_or(|now| stop > now);
             if more_urgent {
                 tracing::info!(?stop, "stopping");
@@ -59,16 +70,28 @@ impl Stops {
         });
     }
 
+    /// Announces a reason of our own, in words for the person who asked for the build.
+    pub fn give_up(&self, stop: Stop, reason: String) {
+        let _first = self.reason.set(reason);
+        self.announce(stop);
+    }
+
+    /// The words of [`Stops::give_up`].
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.get().map(String::as_str)
+    }
+
     /// The most urgent reason so far.
     #[must_use]
     pub fn now(&self) -> Option<Stop> {
-        *self.0.borrow()
+        *self.stop.borrow()
     }
 
     /// Sees every change.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Option<Stop>> {
-        self.0.subscribe()
+        self.stop.subscribe()
     }
 
     /// Whether the lease is known to be another's.

@@ -13,10 +13,12 @@ pub mod archive;
 mod build;
 pub mod config;
 mod environment;
+pub mod gate;
 mod import;
 pub mod lease;
 pub mod log;
 pub mod plan;
+pub mod progress;
 pub mod resources;
 pub mod room;
 pub mod state;
@@ -25,6 +27,7 @@ pub mod template;
 pub mod terraform;
 #[cfg(test)]
 mod testing;
+pub mod watchdog;
 mod work;
 
 pub use config::{Config, ConfigError};
@@ -32,9 +35,12 @@ pub use config::{Config, ConfigError};
 use std::{sync::Arc, time::Duration};
 
 use berth_client::{Client, ClientError, RunnerClient};
+use berth_domain::limit;
 use berth_wire::runner::{Claim, Claimed, Finish, Job};
 
 use lease::{Stop, Stops};
+use progress::Progress;
+use watchdog::Limits;
 use work::{Done, Work};
 
 /// Pauses between attempts to claim and to finish while the API does not answer.
@@ -102,16 +108,18 @@ pub async fn run(config: Config) -> Result<Ended, RunnerError> {
     tracing::info!(job.id = %config.job, fence = claimed.fence, "claimed");
     let delivery = unsent.deliver(client.clone());
     let _lease = lease::keep(client.clone(), stops.clone(), config.heartbeat, claimed.lease_ends);
-    let job = config.job;
-    let work = Work { config, client: client.clone(), stops: stops.clone(), log, finding };
+    let (job, progress) = (config.job, Progress::default());
+    let _watchdog = watchdog::watch(limits(&claimed.job), progress.clone(), stops.clone());
+    let work = Work { config, client: client.clone(), stops: stops.clone(), log, progress: progress.clone(), finding };
     let done = match &claimed.job {
         Job::Import(import) => import::run(work, import).await,
         Job::Build(build) => build::run(work, build).await,
     };
-    let finish = match done {
+    let mut finish = match done {
         Done::Finish(finish) => *finish,
-        Done::Stopped(stop) => work::report(build::stopped(stop)),
+        Done::Stopped(stop) => work::report(build::stopped(stop, &stops)),
     };
+    finish.timings = progress.timings();
     if stops.is_lost() {
         return Ok(Ended::LeaseLost);
     }
@@ -119,6 +127,16 @@ pub async fn run(config: Config) -> Result<Ended, RunnerError> {
     let ended = report(&client, &stops, &finish).await.map_err(|source| RunnerError::Finish { job, source })?;
     tracing::info!(job.id = %job, outcome = ?finish.outcome, took_ms = begun.elapsed().as_millis(), "ended");
     Ok(ended)
+}
+
+/// How long the job may take, and be silent: its own limits, else the deployment's.
+fn limits(job: &Job) -> Limits {
+    let own = match job {
+        Job::Build(build) => (build.timeout_ms, build.silence_ms),
+        Job::Import(_) => (0, 0),
+    };
+    let or = |own: u64, seconds: u64| if own == 0 { Duration::from_secs(seconds) } else { Duration::from_millis(own) };
+    Limits { timeout: or(own.0, limit::BUILD_TIMEOUT_SECONDS), silence: or(own.1, limit::BUILD_SILENCE_SECONDS) }
 }
 
 /// Makes the process unreadable to others of the same user: the template's code must find neither the session nor the token in

@@ -13,6 +13,7 @@ use crate::{
     Config, environment,
     lease::{Stop, Stops},
     log::Log,
+    progress::Progress,
     room::Room,
     terraform::{Ended, FindError, Run, Terraform},
 };
@@ -28,6 +29,8 @@ pub(crate) struct Work {
     pub(crate) stops: Stops,
     /// The job's log.
     pub(crate) log: Log,
+    /// What Terraform is at.
+    pub(crate) progress: Progress,
     /// The search for Terraform, begun before the claim.
     pub(crate) finding: AbortOnDropHandle<Result<Terraform, FindError>>,
 }
@@ -134,6 +137,7 @@ impl Work {
             grace: self.config.cancel_grace,
             stops: self.stops.clone(),
             log: self.log.clone(),
+            progress: self.progress.clone(),
         };
         let mut ready = Ready { run, room, _served: served };
         if let Some(reason) = ready.room.template.needs_init.clone() {

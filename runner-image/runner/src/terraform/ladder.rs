@@ -87,7 +87,7 @@ impl Ladder {
 
     fn patience(&self, stop: Stop) -> Duration {
         match stop {
-            Stop::Canceled => self.grace,
+            Stop::Silent | Stop::Overdue | Stop::Canceled => self.grace,
             Stop::Told => self.grace.min(GRACE_TOLD),
             Stop::Unreachable | Stop::Lost => self.grace.min(GRACE_LOST),
         }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use berth_domain::LogLevel;
+use berth_domain::{LogLevel, Timestamp, TimingStage};
 use process_wrap::tokio::{ChildWrapper, CommandWrap, ProcessSession};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
@@ -31,6 +31,7 @@ use super::{
 use crate::{
     lease::{Stop, Stops},
     log::Log,
+    progress::Progress,
 };
 
 /// The longest line of output that is read as one, in bytes.
@@ -57,6 +58,8 @@ pub struct Run {
     pub stops: Stops,
     /// Where output goes.
     pub log: Log,
+    /// What it is at.
+    pub progress: Progress,
 }
 
 /// How a command ended.
@@ -133,13 +136,16 @@ impl Run {
         let mut child = self.spawn(arguments)?;
         let mut pumps = JoinSet::new();
         if let Some(stdout) = child.stdout().take() {
-            pumps.spawn(pump(stdout, self.log.clone(), LogLevel::Info));
+            pumps.spawn(pump(stdout, self.ears(), LogLevel::Info));
         }
         if let Some(stderr) = child.stderr().take() {
-            pumps.spawn(pump(stderr, self.log.clone(), LogLevel::Warn));
+            pumps.spawn(pump(stderr, self.ears(), LogLevel::Warn));
         }
-        let (status, was_asked) = self.wait(child.as_mut()).await?;
+        self.progress.begin(stage(arguments), child.id().and_then(|id| i32::try_from(id).ok()));
+        let ended = self.wait(child.as_mut()).await;
         let heard = collect(pumps).await;
+        self.progress.end();
+        let (status, was_asked) = ended?;
         let took_ms = begun.elapsed().as_millis();
         tracing::info!(command = arguments.first(), %status, took_ms, "terraform ended");
         let last_words = heard.error_line.unwrap_or(heard.last_line);
@@ -160,6 +166,10 @@ impl Run {
             self.log.terraform(LogLevel::Warn, line);
         }
         Ok((output.status, output.stdout))
+    }
+
+    fn ears(&self) -> (Log, Progress) {
+        (self.log.clone(), self.progress.clone())
     }
 
     fn spawn(&self, arguments: &[&str]) -> Result<Box<dyn ChildWrapper>, RunError> {
@@ -199,6 +209,15 @@ impl Run {
             send(leader, None, Send::Kill).await;
         }
         Ok((status, ladder.was_asked()))
+    }
+}
+
+/// What a command does first. An `apply` of a saved plan plans no more.
+fn stage(arguments: &[&str]) -> TimingStage {
+    match arguments {
+        ["init", ..] => TimingStage::Init,
+        ["apply", .., last] if !last.starts_with('-') => TimingStage::Apply,
+        _ => TimingStage::Plan,
     }
 }
 
@@ -258,12 +277,14 @@ async fn collect(mut pumps: JoinSet<Heard>) -> Heard {
     all
 }
 
-async fn pump(output: impl AsyncRead + Unpin, log: Log, plain: LogLevel) -> Heard {
+async fn pump(output: impl AsyncRead + Unpin, (log, progress): (Log, Progress), plain: LogLevel) -> Heard {
     let mut reader = BufReader::with_capacity(64 * 1024, output);
     let mut heard = Heard::default();
     let mut line = Vec::new();
     while read_line(&mut reader, &mut line).await {
-        match event::read(&String::from_utf8_lossy(&line)) {
+        let said = event::read(&String::from_utf8_lossy(&line), Timestamp::now());
+        progress.note(said.step);
+        match said.event {
             Event::Line(level, text) => {
                 heard.remember(&text);
                 log.terraform(if level == LogLevel::Info { plain } else { level }, &text);
