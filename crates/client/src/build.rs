@@ -2,7 +2,7 @@
 
 use crate::{Client, Follow, Result, follow, http::segment};
 use berth_wire::{
-    build::{Build, CreateBuild, JobLog},
+    build::{Build, CreateBuild, JobLog, Timings},
     domain::ParameterValue,
 };
 use reqwest::Method;
@@ -66,6 +66,14 @@ impl Client {
         let mut url = self.url(&["workspacebuilds", &segment(id), "logs"]);
         url.query_pairs_mut().append_pair("follow", "true").append_pair("after", &after.to_string());
         self.follow(url, follow::one).await
+    }
+
+    /// Where the time of a build went.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn build_timings(&self, id: Uuid) -> Result<Timings> {
+        self.get(&["workspacebuilds", &segment(id), "timings"]).await
     }
 
     /// The answers a build was given.

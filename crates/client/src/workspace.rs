@@ -1,7 +1,12 @@
 //! Workspaces.
 
 use crate::{Client, Follow, Result, follow, http::segment};
-use berth_wire::workspace::{CreateWorkspace, Event, SetAutostart, SetTtl, Workspace, Workspaces};
+use berth_wire::{
+    domain::{AutomaticUpdates, Timestamp},
+    workspace::{
+        CreateWorkspace, Event, Extend, RenameWorkspace, SetAutomaticUpdates, SetAutostart, SetTtl, Workspace, Workspaces,
+    },
+};
 use reqwest::Method;
 use uuid::Uuid;
 
@@ -66,6 +71,31 @@ impl Client {
     /// Any [`crate::ClientError`].
     pub async fn set_ttl(&self, id: Uuid, ttl_ms: Option<i64>) -> Result<()> {
         self.done(self.request(Method::PUT, &["workspaces", &segment(id), "ttl"]).json(&SetTtl { ttl_ms })).await
+    }
+
+    /// Puts off the stop of a running workspace, or brings it forward.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`]; 409 when it does not run, 400 when its template does not let it run so long.
+    pub async fn extend(&self, id: Uuid, deadline: Timestamp) -> Result<()> {
+        self.done(self.request(Method::PUT, &["workspaces", &segment(id), "extend"]).json(&Extend { deadline })).await
+    }
+
+    /// Sets whether each start moves a workspace to its template's active version.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn set_automatic_updates(&self, id: Uuid, automatic_updates: AutomaticUpdates) -> Result<()> {
+        let body = SetAutomaticUpdates { automatic_updates };
+        self.done(self.request(Method::PUT, &["workspaces", &segment(id), "autoupdates"]).json(&body)).await
+    }
+
+    /// Gives a workspace another name.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`]; 409 when the name is taken or a build runs.
+    pub async fn rename_workspace(&self, id: Uuid, name: String) -> Result<()> {
+        self.done(self.request(Method::PATCH, &["workspaces", &segment(id)]).json(&RenameWorkspace { name })).await
     }
 
     /// Says that a workspace is in use now.

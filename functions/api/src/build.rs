@@ -14,11 +14,15 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use berth_domain::{Actor, BuildId, BuildReason, ParameterValue, Policy, Transition, VersionId, WorkspaceId};
-use berth_store::{Build, Job, JobId, Version, Workspace};
-use berth_wire::build::CreateBuild;
+use berth_domain::{
+    Actor, AutomaticUpdates, BuildId, BuildReason, ParameterValue, Policy, Timestamp, Transition, VersionId, WorkspaceId,
+};
+use berth_store::{Build, Job, JobId, Template, Version, Workspace};
+use berth_wire::build::{CreateBuild, Timings};
 use http::{StatusCode, header};
+use serde::Deserialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 /// A build that the caller may read.
 pub(crate) async fn readable(api: &Api, caller: &SignedIn, id: BuildId) -> Answer<Build> {
@@ -66,12 +70,12 @@ pub(crate) async fn list(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
     Segment(id): Segment<WorkspaceId>,
-    Asked(page): Asked<Page>,
+    Asked(query): Asked<Query>,
 ) -> Answer<Json<Vec<berth_wire::build::Build>>> {
     let (_, agents) = workspace::readable(&api, &caller, id).await?;
     let builds = api.store().builds_of(id).await?;
     let sight = api.sight(&agents);
-    Ok(Json(page.of(builds).map(|build| view::build(&build, &sight)).collect()))
+    Ok(Json(query.of(builds).iter().map(|build| view::build(build, &sight)).collect()))
 }
 
 pub(crate) async fn parameters(
@@ -122,9 +126,11 @@ pub(crate) async fn create(
     let workspace = workspace.ok_or_else(|| ApiError::missing("workspace"))?;
     permit(&caller.actor, workspace.owner, Actor::may_build_workspace)?;
     check_extras(&caller, &body)?;
-    let version = version(&api, &workspace, &body).await?;
+    let template = api.store().template(workspace.template).await?.ok_or_else(|| ApiError::missing("template"))?;
+    let version = version(&api, &workspace, &template, &body).await?;
     let answers = answers(&workspace, &version, &body)?;
-    let workspace = api.store().create_build(draft(&api, &caller, &workspace, (&version, answers, body))).await?;
+    let draft = Build { policy: template.settings.policy(), ..draft(&api, &caller, &workspace, (&version, answers, body)) };
+    let workspace = api.store().create_build(draft).await?;
     let build = workspace.latest_build;
     api.announce(JobId::Build(build.id)).await; // If it is lost, the sweep announces again.
     api.app.changes.poke(Topic::Workspace(id));
@@ -149,9 +155,12 @@ fn check_extras(caller: &SignedIn, body: &CreateBuild) -> Answer<()> {
     Ok(())
 }
 
-async fn version(api: &Api, workspace: &Workspace, body: &CreateBuild) -> Answer<Version> {
+/// The version that is asked for; else for a start of a workspace that is to follow its template the active one, else its own.
+async fn version(api: &Api, workspace: &Workspace, template: &Template, body: &CreateBuild) -> Answer<Version> {
     let field = "template_version_id";
-    let id = body.template_version_id.map_or(workspace.latest_build.version, VersionId);
+    let follows = workspace.automatic_updates == AutomaticUpdates::Always && body.transition == Transition::Start;
+    let own = if follows { template.active_version } else { workspace.latest_build.version };
+    let id = body.template_version_id.map_or(own, VersionId);
     let version = api.store().version(id).await?.filter(|version| version.template == Some(workspace.template));
     let version = version.ok_or_else(|| ApiError::field(field, "is no version of the workspace's template"))?;
     workspace::ready(field, &version)?;
@@ -199,14 +208,49 @@ fn draft(api: &Api, caller: &SignedIn, workspace: &Workspace, asked: (&Version, 
         job: Job::queued(now),
         resources: Vec::new(),
         allow_replace: body.allow_replace,
-        policy: Policy::default(),
+        policy: Policy::default(), // Its template's, which the caller knows.
         gate: None,
         deadline: None,
         max_deadline: None,
     }
 }
 
-/// Asks a build to end: a queued one at once, a running one by way of its runner's next heartbeat.
+/// What of a list of builds is asked for.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Query {
+    /// Builds asked for later than this.
+    since: Option<Timestamp>,
+    /// Builds that the list has after this one.
+    after_id: Option<Uuid>,
+    limit: Option<usize>,
+    offset: Option<usize>,
+}
+
+impl Query {
+    fn of(&self, builds: Vec<Build>) -> Vec<Build> {
+        let behind = self.after_id.map_or(Some(0), |id| builds.iter().position(|build| build.id.0 == id).map(|at| at + 1));
+        let since = self.since;
+        let wanted = builds
+            .into_iter()
+            .skip(behind.unwrap_or(usize::MAX))
+            .filter(move |build| since.is_none_or(|since| build.created_at > since));
+        Page { limit: self.limit, offset: self.offset }.of(wanted).collect()
+    }
+}
+
+/// Where the time of a build went. What is told of agents is told while they are this build's.
+pub(crate) async fn timings(
+    State(api): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment<BuildId>,
+) -> Answer<Json<Timings>> {
+    let build = readable(&api, &caller, id).await?;
+    let agents = agents(&api, build.workspace).await?;
+    Ok(Json(view::timings(id, api.store().timings(id).await?, &agents)))
+}
+
+/// Asks a build to end: a queued one at once, a running one by way of its runner's next heartbeat. A template may keep that to those who
+/// can tidy up what a half-done build leaves.
 pub(crate) async fn cancel(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
@@ -214,6 +258,13 @@ pub(crate) async fn cancel(
 ) -> Answer<Json<Value>> {
     let build = readable(&api, &caller, id).await?;
     permit(&caller.actor, build.owner, Actor::may_build_workspace)?;
+    let template = api.store().template(build.template).await?;
+    if template.is_some_and(|template| !template.settings.allow_user_cancel_workspace_jobs)
+        && caller.actor.may_manage_templates().is_err()
+    {
+        let message = format!("template {} does not let people cancel builds: ask a template admin, or wait", build.template_name);
+        return Err(ApiError::forbidden(message));
+    }
     let status = api.store().cancel(JobId::Build(id), api.now()).await?;
     api.poke_job(JobId::Build(id));
     api.app.changes.poke(Topic::Workspace(build.workspace));

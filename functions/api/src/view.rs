@@ -1,6 +1,6 @@
 //! Records to wire JSON. Plain functions: no reads, no decisions about who may see what.
 
-use berth_domain::{AgentId, OrganizationId, Role, TemplateId, Timestamp, WorkspaceStatus};
+use berth_domain::{AgentId, BuildId, Lifecycle, OrganizationId, Role, TemplateId, Timestamp, Timing, WorkspaceStatus};
 use berth_store::{Build, JobId, Session, SessionKind, Template, User, Version, Workspace};
 use berth_wire as wire;
 use std::collections::BTreeMap;
@@ -159,6 +159,54 @@ pub(crate) fn build(build: &Build, sight: &Sight<'_>) -> wire::build::Build {
         daily_cost: build.resources.iter().map(|resource| resource.daily_cost).sum(),
         template_version_preset_id: build.preset,
     }
+}
+
+/// Where the time of a build went.
+pub(crate) fn timings(build: BuildId, timings: Vec<Timing>, agents: &Agents) -> wire::build::Timings {
+    let of_terraform = |Timing { started_at, ended_at, stage, source, action, resource }| wire::build::ProvisionerTiming {
+        job_id: build.0,
+        started_at,
+        ended_at,
+        stage,
+        source,
+        action,
+        resource,
+    };
+    let own = || agents.values().filter(|agent| agent.build == build);
+    wire::build::Timings {
+        provisioner_timings: timings.into_iter().map(of_terraform).collect(),
+        agent_script_timings: own().filter_map(script_timing).collect(),
+        agent_connection_timings: own().filter_map(connection_timing).collect(),
+    }
+}
+
+/// The start scripts of an agent, from the first one's beginning to the last one's end.
+fn script_timing(agent: &berth_store::Agent) -> Option<wire::build::AgentScriptTiming> {
+    let (exit_code, status) = match agent.lifecycle {
+        Lifecycle::StartTimeout => (1, "timed_out"),
+        Lifecycle::StartError => (1, "exit_failure"),
+        _ => (0, "ok"),
+    };
+    Some(wire::build::AgentScriptTiming {
+        started_at: agent.started_at?,
+        ended_at: agent.ready_at?,
+        exit_code,
+        stage: "start".to_owned(),
+        status: status.to_owned(),
+        display_name: "start scripts".to_owned(),
+        workspace_agent_id: agent.id.0,
+        workspace_agent_name: agent.definition.name.clone(),
+    })
+}
+
+fn connection_timing(agent: &berth_store::Agent) -> Option<wire::build::AgentConnectionTiming> {
+    Some(wire::build::AgentConnectionTiming {
+        started_at: agent.created_at,
+        ended_at: agent.first_connected_at?.max(agent.created_at),
+        stage: "connect".to_owned(),
+        workspace_agent_id: agent.id.0,
+        workspace_agent_name: agent.definition.name.clone(),
+    })
 }
 
 /// A build's resources, with their agents.

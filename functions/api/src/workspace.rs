@@ -19,10 +19,11 @@ use berth_domain::{
     search::Searched,
 };
 use berth_store::{Agent, Build, Job, JobId, Template, User, Version, Workspace, WorkspaceChange};
-use berth_wire::workspace::{CreateWorkspace, SetAutostart, SetTtl, Workspaces};
+use berth_wire::workspace::{CreateWorkspace, Extend, RenameWorkspace, SetAutomaticUpdates, SetAutostart, SetTtl, Workspaces};
 use http::StatusCode;
 use jiff::SignedDuration;
 use serde::Deserialize;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// The longest schedule, in bytes.
@@ -165,6 +166,7 @@ async fn make(
     let mut workspace = draft(api, &Draft { caller, owner: &owner, name: &name, template: &template, version: &version }, answers);
     workspace.autostart_schedule = schedule;
     workspace.ttl_ms = ttl;
+    workspace.automatic_updates = body.automatic_updates;
     let workspace = api.store().create_workspace(&permit, workspace).await?;
     api.announce(JobId::Build(workspace.latest_build.id)).await; // If it is lost, the sweep announces again.
     Ok((StatusCode::CREATED, Json(shown(api, &workspace, &Agents::new()).await?)))
@@ -270,7 +272,7 @@ pub(crate) fn ready(field: &str, version: &Version) -> Answer<()> {
 
 fn check_ttl(ttl_ms: Option<i64>) -> Answer<Option<i64>> {
     match ttl_ms {
-        None | Some(0) => Ok(None),
+        None | Some(0) => Ok(ttl_ms),
         Some(ttl @ TTL_MILLISECONDS_MIN..=TTL_MILLISECONDS_MAX) => Ok(Some(ttl)),
         Some(_) => Err(ApiError::field("ttl_ms", "must be between one minute and 30 days, or 0 for none")),
     }
@@ -297,9 +299,14 @@ fn check_schedule(field: &str, schedule: Option<String>) -> Answer<Option<String
     Ok(Some(schedule))
 }
 
-async fn change(api: &Api, caller: &SignedIn, id: WorkspaceId, change: WorkspaceChange) -> Answer<StatusCode> {
+/// Refuses callers who may not change the workspace.
+async fn buildable(api: &Api, caller: &SignedIn, id: WorkspaceId) -> Answer<()> {
     let workspace = api.store().workspace(id).await?.ok_or_else(|| ApiError::missing("workspace"))?;
-    permit(&caller.actor, workspace.owner, Actor::may_build_workspace)?;
+    permit(&caller.actor, workspace.owner, Actor::may_build_workspace).map(drop)
+}
+
+async fn change(api: &Api, caller: &SignedIn, id: WorkspaceId, change: WorkspaceChange) -> Answer<StatusCode> {
+    buildable(api, caller, id).await?;
     api.store().update_workspace(id, change, api.now()).await?;
     api.app.changes.poke(Topic::Workspace(id));
     Ok(StatusCode::NO_CONTENT)
@@ -321,8 +328,46 @@ pub(crate) async fn set_ttl(
     Segment(id): Segment<WorkspaceId>,
     Json(body): Json<SetTtl>,
 ) -> Answer<StatusCode> {
-    let ttl_ms = Some(check_ttl(body.ttl_ms)?);
+    // Here none is never, as in Coder; that a workspace goes by its template's default is how it begins.
+    let ttl_ms = Some(check_ttl(body.ttl_ms.or(Some(0)))?);
     change(&api, &caller, id, WorkspaceChange { ttl_ms, ..WorkspaceChange::default() }).await
+}
+
+pub(crate) async fn set_automatic_updates(
+    State(api): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment<WorkspaceId>,
+    Json(body): Json<SetAutomaticUpdates>,
+) -> Answer<StatusCode> {
+    let automatic_updates = Some(body.automatic_updates);
+    change(&api, &caller, id, WorkspaceChange { automatic_updates, ..WorkspaceChange::default() }).await
+}
+
+/// Puts off the stop of a running workspace, or brings it forward.
+pub(crate) async fn extend(
+    State(api): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment<WorkspaceId>,
+    Json(body): Json<Extend>,
+) -> Answer<Json<Value>> {
+    buildable(&api, &caller, id).await?;
+    api.store().extend(id, body.deadline, api.now()).await?;
+    api.app.changes.poke(Topic::Workspace(id));
+    Ok(Json(json!({ "message": format!("the workspace stops at {}", body.deadline) })))
+}
+
+/// Gives a workspace another name.
+pub(crate) async fn rename(
+    State(api): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment<WorkspaceId>,
+    Json(body): Json<RenameWorkspace>,
+) -> Answer<StatusCode> {
+    buildable(&api, &caller, id).await?;
+    let name = WorkspaceName::parse(&body.name).map_err(bad_name("name"))?;
+    api.store().rename_workspace(id, &name, api.now()).await?;
+    api.app.changes.poke(Topic::Workspace(id));
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Notes that a workspace is used. At most one write a minute, however often it is told.

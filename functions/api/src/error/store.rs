@@ -3,8 +3,8 @@
 use super::ApiError;
 use berth_store::{
     ActivateError, AgentError, AgentLogError, CancelError, ClaimError, CreateBuildError, CreateTemplateError, CreateUserError,
-    CreateVersionError, CreateWorkspaceError, DeleteTemplateError, FinishError, FirstUserError, LeaseError, TableError,
-    UpdateTemplateError, UpdateUserError, UpdateWorkspaceError,
+    CreateVersionError, CreateWorkspaceError, DeleteTemplateError, ExtendWorkspaceError, FinishError, FirstUserError, LeaseError,
+    RenameWorkspaceError, TableError, UpdateTemplateError, UpdateUserError, UpdateWorkspaceError,
 };
 use http::StatusCode;
 
@@ -124,6 +124,33 @@ impl From<UpdateWorkspaceError> for ApiError {
         match error {
             UpdateWorkspaceError::Missing(_) => Self::missing("workspace"),
             UpdateWorkspaceError::Table(error) => error.into(),
+        }
+    }
+}
+
+impl From<RenameWorkspaceError> for ApiError {
+    fn from(error: RenameWorkspaceError) -> Self {
+        let why = error.to_string();
+        match error {
+            RenameWorkspaceError::NameTaken { .. } => Self::conflict(why).validation("name", "is taken"),
+            RenameWorkspaceError::Busy { build, number } => {
+                let message = format!("build {number} of the workspace has not ended: wait for it, or cancel it");
+                Self::conflict(message).detail(format!("the active build is {build}"))
+            }
+            RenameWorkspaceError::Missing(_) => Self::missing("workspace"),
+            RenameWorkspaceError::Table(error) => error.into(),
+        }
+    }
+}
+
+impl From<ExtendWorkspaceError> for ApiError {
+    fn from(error: ExtendWorkspaceError) -> Self {
+        let why = error.to_string();
+        match error {
+            ExtendWorkspaceError::Missing(_) => Self::missing("workspace"),
+            ExtendWorkspaceError::NotRunning(_) => Self::conflict("the workspace does not run: there is no stop to put off"),
+            ExtendWorkspaceError::Time(_) => Self::field("deadline", why),
+            ExtendWorkspaceError::Table(error) => error.into(),
         }
     }
 }

@@ -85,6 +85,9 @@ impl Things {
             ("PATCH", "versions") => json!({ "id": self.version }),
             ("POST", "workspaces") => json!({ "name": "made", "template_id": self.template }),
             ("POST", "builds") => json!({ "transition": "stop" }),
+            ("PATCH", "{workspace}") => json!({ "name": "dev" }),
+            ("PUT", "extend") => json!({ "deadline": "2100-01-01T00:00:00Z" }),
+            ("PUT", "autoupdates") => json!({ "automatic_updates": "never" }),
             ("POST", "ticket") => json!({ "endpoint_id": CLIENT_ENDPOINT }),
             _ => json!({}),
         };
