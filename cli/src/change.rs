@@ -2,13 +2,14 @@
 
 use crate::{
     failure::{Failure, Outcome},
+    prompt,
     session::Session,
     signal, wait,
 };
 use berth_client::Client;
 use berth_wire::{
     build::{Build, CreateBuild},
-    domain::{BuildReason, Transition, WorkspaceStatus},
+    domain::{BuildReason, FailureCode, Transition, WorkspaceStatus},
     resource::Agent,
     workspace::Workspace,
 };
@@ -23,6 +24,17 @@ pub struct ChangeFlags {
     /// Why, for the build's record: cli, vscode_connection, jetbrains_connection, ...
     #[arg(long, value_name = "REASON")]
     pub reason: Option<BuildReason>,
+    /// Consent to replacing or destroying disks and machines, where the template asks for consent
+    #[arg(long)]
+    pub allow_replace: bool,
+}
+
+impl ChangeFlags {
+    /// A request for a build with these flags.
+    #[must_use]
+    pub fn request(&self, transition: Transition) -> CreateBuild {
+        CreateBuild { allow_replace: self.allow_replace, ..request(transition, self.reason) }
+    }
 }
 
 /// A plain request for a build.
@@ -46,8 +58,23 @@ pub async fn build(
             .hint(format!("`berth logs {typed} -f` follows what runs, `berth cancel {typed}` ends it")),
         false => error.into(),
     })?;
-    wait::build(session, client, &build, typed, wait::Detail::Lines).await?;
-    Ok(client.build(build.id).await?)
+    let ended = wait::build(session, client, &build, typed, wait::Detail::Lines).await;
+    let build = client.build(build.id).await?;
+    if build.job.error_code == Some(FailureCode::ReplacementNeedsConsent) && consents(session, request, &build)? {
+        let request = CreateBuild { allow_replace: true, ..request.clone() };
+        return Box::pin(self::build(session, client, (workspace, typed), &request)).await;
+    }
+    ended.map(|()| build)
+}
+
+/// Asks the person, if there is one to ask, whether what holds data or runs may be replaced. Nothing was changed so far.
+fn consents(session: &Session, request: &CreateBuild, refused: &Build) -> Outcome<bool> {
+    if request.allow_replace || !session.printer.is_interactive() {
+        return Ok(false);
+    }
+    let what = refused.job.error.split("; nothing was changed").next().unwrap_or_default();
+    session.printer.warn(what);
+    prompt::yes("What is in them would be lost. Go on?", false)
 }
 
 /// Follows a build that runs already; afterwards the workspace as it then is.

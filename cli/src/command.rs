@@ -1,5 +1,7 @@
 //! One file per verb. This one holds the command line's shape and hands each verb its session.
 
+mod autoupdate;
+mod builds;
 mod cancel;
 mod completion;
 mod config_ssh;
@@ -11,7 +13,10 @@ mod logout;
 mod logs;
 mod ping;
 mod port_forward;
+mod rename;
 mod restart;
+mod retry;
+mod schedule;
 mod server;
 mod show;
 mod ssh;
@@ -85,6 +90,17 @@ pub enum Verb {
     /// Delete a workspace and all its resources
     #[command(alias = "rm")]
     Delete(delete::Arguments),
+    /// Do again what failed or was canceled
+    Retry(retry::Arguments),
+    /// Give a workspace another name
+    Rename(rename::Arguments),
+    /// Let each start move a workspace to its template's active version
+    Autoupdate(autoupdate::Arguments),
+    /// Show and set when a workspace is stopped
+    Schedule(schedule::Arguments),
+    /// List a workspace's builds, and where their time went
+    #[command(alias = "build")]
+    Builds(builds::Arguments),
     /// Show the log of a workspace's build and of its agents
     Logs(logs::Arguments),
     /// End the build that runs
@@ -134,6 +150,11 @@ async fn dispatch(verb: Verb, session: &Session) -> Outcome {
         Verb::Restart(arguments) => restart::run(&arguments, session).await,
         Verb::Update(arguments) => update::run(&arguments, session).await,
         Verb::Delete(arguments) => delete::run(&arguments, session).await,
+        Verb::Retry(arguments) => retry::run(&arguments, session).await,
+        Verb::Rename(arguments) => rename::run(&arguments, session).await,
+        Verb::Autoupdate(arguments) => autoupdate::run(&arguments, session).await,
+        Verb::Schedule(arguments) => schedule::run(arguments, session).await,
+        Verb::Builds(arguments) => builds::run(arguments, session).await,
         Verb::Logs(arguments) => logs::run(&arguments, session).await,
         Verb::Cancel(arguments) => cancel::run(&arguments, session).await,
         Verb::Ssh(arguments) => ssh::run(*arguments, session).await,
@@ -200,6 +221,15 @@ mod tests {
             "berth templates push -d . --variable a=b -m words --activate=false -y",
             "berth server --data /d --port 0 --help",
             "berth list -a --search owner:me -o json",
+            "berth start dev --allow-replace",
+            "berth builds list dev -o json",
+            "berth builds timings dev -n -1",
+            "berth show dev --build 3",
+            "berth retry ada/dev --debug",
+            "berth rename dev work -y",
+            "berth autoupdate dev always",
+            "berth schedule stop dev manual",
+            "berth schedule extend dev 2h",
         ] {
             assert!(accepts(line), "{line}");
         }

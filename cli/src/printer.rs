@@ -267,6 +267,26 @@ pub fn ago(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// How far ahead something is, and when: `in 2h (2026-06-01 14:00 UTC)`.
+#[must_use]
+pub fn in_words(then: Timestamp, now: Timestamp) -> String {
+    let ahead = if then > now { format!("in {}", took(now, then)) } else { "now".to_owned() };
+    format!("{ahead} ({})", then.strftime("%Y-%m-%d %H:%M UTC"))
+}
+
+/// How long something took: `0.4s`, `12s`, `3m 5s`, `2h 10m`.
+#[must_use]
+pub fn took(started: Timestamp, ended: Timestamp) -> String {
+    let time = ended.duration_since(started);
+    let seconds = time.as_secs().max(0);
+    match seconds {
+        0..10 => format!("{:.1}s", time.as_secs_f64().max(0.0)),
+        10..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        _ => format!("{}h {}m", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
 /// Text from elsewhere, made harmless for a terminal: no escape sequences, no control characters but tab.
 #[must_use]
 pub fn printable(text: &str) -> String {

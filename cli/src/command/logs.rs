@@ -1,5 +1,6 @@
 //! `berth logs`.
 
+use super::builds::BuildFlag;
 use crate::{
     change,
     failure::{Failure, Outcome},
@@ -14,7 +15,6 @@ use berth_wire::{
     agent::AgentLog,
     build::{Build, JobLog},
     resource::Agent,
-    workspace::Workspace,
 };
 use clap::Args;
 use futures_util::{StreamExt, stream};
@@ -29,9 +29,8 @@ pub struct Arguments {
     /// Go on as lines come: until the build ends, then the agents' until Ctrl-C
     #[arg(short, long)]
     follow: bool,
-    /// Number of the build; 0 is the newest, -1 the one before it
-    #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = 0, allow_negative_numbers = true)]
-    build_number: i64,
+    #[command(flatten)]
+    build: BuildFlag,
     #[command(flatten)]
     format: FormatFlag,
 }
@@ -41,7 +40,7 @@ pub(super) async fn run(arguments: &Arguments, session: &Session) -> Outcome {
     let reference: WorkspaceRef = arguments.workspace.parse()?;
     let client = session.client()?;
     let workspace = find_workspace(&client, &reference).await?;
-    let build = chosen(&client, &workspace, arguments.build_number).await?;
+    let build = arguments.build.find(&client, &workspace).await?;
     let newest = build.id == workspace.latest_build.id;
     let format = arguments.format.output;
     if arguments.follow {
@@ -58,22 +57,6 @@ pub(super) async fn run(arguments: &Arguments, session: &Session) -> Outcome {
     }
     let mut view = View::new(session.printer);
     lines.into_iter().map(Line::Build).chain(agent_lines).try_for_each(|line| view.show(&line))
-}
-
-async fn chosen(client: &Client, workspace: &Workspace, number: i64) -> Outcome<Build> {
-    let latest = &workspace.latest_build;
-    let newest = i64::try_from(latest.build_number).unwrap_or(i64::MAX);
-    let number = if number > 0 { number } else { newest + number };
-    if number == newest {
-        return Ok(latest.clone());
-    }
-    let missing =
-        || Failure::new(format!("{} has no build {number}", workspace.name)).hint(format!("its builds are 1 to {newest}"));
-    let wanted = u64::try_from(number).ok().filter(|&number| number > 0).ok_or_else(missing)?;
-    client.build_by_number(&workspace.owner_name, &workspace.name, wanted).await.map_err(|error| match error.is_not_found() {
-        true => missing(),
-        false => error.into(),
-    })
 }
 
 async fn follow(client: &Client, build: &Build, newest: bool, (printer, format): (Printer, Format)) -> Outcome {

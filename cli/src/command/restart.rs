@@ -30,7 +30,7 @@ pub(super) async fn run(arguments: &Arguments, session: &Session) -> Outcome {
     let workspace = find_workspace(&client, &reference).await?;
     let workspace = change::outlast(session, &client, workspace, &typed).await?;
     change::stop(session, &client, (&workspace, &typed), arguments.change.reason).await?;
-    let mut request = change::request(Transition::Start, arguments.change.reason);
+    let mut request = arguments.change.request(Transition::Start);
     request.rich_parameter_values = given;
     let build = change::build(session, &client, (&workspace, &typed), &request).await?;
     change::welcome(session, &client, &build, &typed).await

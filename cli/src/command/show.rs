@@ -1,9 +1,10 @@
 //! `berth show`.
 
+use super::builds::BuildFlag;
 use crate::{
     failure::Outcome,
     name::WorkspaceRef,
-    printer::{Format, FormatFlag, ago, render, table},
+    printer::{Format, FormatFlag, ago, in_words, render, table},
     session::{Session, find_workspace},
 };
 use berth_wire::{
@@ -21,18 +22,23 @@ pub struct Arguments {
     #[arg(value_name = "NAME")]
     workspace: String,
     #[command(flatten)]
+    build: BuildFlag,
+    #[command(flatten)]
     format: FormatFlag,
 }
 
-/// Shows a workspace.
+/// Shows a workspace as its newest build left it, or as an earlier one did.
 pub(super) async fn run(arguments: &Arguments, session: &Session) -> Outcome {
     let reference: WorkspaceRef = arguments.workspace.parse()?;
-    let workspace = find_workspace(&session.client()?, &reference).await?;
+    let client = session.client()?;
+    let mut workspace = find_workspace(&client, &reference).await?;
+    let is_newest = arguments.build.number == 0;
+    workspace.latest_build = arguments.build.find(&client, &workspace).await?;
     if arguments.format.output == Format::Json {
-        return session.printer.json(&workspace);
+        return if is_newest { session.printer.json(&workspace) } else { session.printer.json(&workspace.latest_build) };
     }
     session.printer.text(&described(&workspace, Timestamp::now()))?;
-    if workspace.latest_build.status == WorkspaceStatus::Running {
+    if is_newest && workspace.latest_build.status == WorkspaceStatus::Running {
         session.printer.hint(format_args!("`berth ssh {}` opens a shell in it", reference.typed()));
     }
     Ok(())
@@ -51,6 +57,9 @@ fn described(workspace: &Workspace, now: Timestamp) -> String {
         ago(build.created_at, now),
     ]);
     let mut text = render(&facts);
+    if let Some(deadline) = build.deadline.filter(|_| build.status == WorkspaceStatus::Running) {
+        text.push_str(&format!("\nstops {}\n", in_words(deadline, now)));
+    }
     if !build.job.error.is_empty() {
         text.push_str(&format!("\n{}\n", crate::printer::printable(build.job.error.trim_end())));
     }

@@ -32,7 +32,7 @@ pub(super) async fn run(arguments: &Arguments, session: &Session) -> Outcome {
     if workspace.latest_build.status == WorkspaceStatus::Running && given.is_empty() {
         return change::welcome(session, &client, &workspace.latest_build, &typed).await;
     }
-    let mut request = change::request(Transition::Start, arguments.change.reason);
+    let mut request = arguments.change.request(Transition::Start);
     request.rich_parameter_values = given;
     let build = change::build(session, &client, (&workspace, &typed), &request).await?;
     change::welcome(session, &client, &build, &typed).await

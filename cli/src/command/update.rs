@@ -41,7 +41,7 @@ pub(super) async fn run(arguments: &Arguments, session: &Session) -> Outcome {
     if workspace.latest_build.status == WorkspaceStatus::Running {
         change::stop(session, &client, (&workspace, &typed), arguments.change.reason).await?;
     }
-    let mut request = change::request(Transition::Start, arguments.change.reason);
+    let mut request = arguments.change.request(Transition::Start);
     request.template_version_id = Some(workspace.template_active_version_id);
     request.rich_parameter_values = values;
     let build = change::build(session, &client, (&workspace, &typed), &request).await?;
