@@ -4,6 +4,8 @@
 
 #[path = "job/api.rs"]
 mod api;
+#[path = "job/rules.rs"]
+mod rules;
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
