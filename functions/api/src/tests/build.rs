@@ -198,3 +198,118 @@ async fn a_log_is_read_after_a_line_and_the_state_by_those_who_build() {
     dev.world.by(&auditor).get(&dev.path()).await.is(200);
     dev.world.by(&auditor).get(&state).await.refused(403);
 }
+
+#[tokio::test]
+async fn where_the_time_went_is_told_in_coders_words() {
+    let dev = dev(json!([])).await;
+    let start = dev.build(json!({ "transition": "start" })).await.is(201);
+    let (session, claimed) = dev.world.claim(job(&start)).await;
+    assert_eq!((&claimed["job"]["timeout_ms"], &claimed["job"]["silence_ms"]), (&json!(7_200_000), &json!(1_200_000)));
+    let timing = json!({ "started_at": "2026-08-01T00:00:00Z", "ended_at": "2026-08-01T00:00:07Z", "stage": "apply", "source": "aws",
+        "action": "create", "resource": "aws_instance.vm" });
+    let agent = berth_domain::AgentId(uuid::Uuid::new_v4());
+    let mut finish = super::fixture::up(agent, "timed-agent");
+    finish["timings"] = json!([timing]);
+    dev.world.by(&session).post(&format!("/api/v2/runner/jobs/{}/finish", job(&start).uuid()), finish).await.is(204);
+    dev.world.pass(3);
+    dev.world.connect(agent, "timed-agent").await;
+    let timings = dev.world.by(&dev.ada).get(&format!("/api/v2/workspacebuilds/{}/timings", job(&start).uuid())).await.is(200);
+    let mut expected = timing;
+    expected["job_id"] = start["id"].clone();
+    assert_eq!(timings["provisioner_timings"], json!([expected]));
+    let connection = &timings["agent_connection_timings"][0];
+    assert_eq!((&connection["stage"], &connection["workspace_agent_name"]), (&json!("connect"), &json!("main")));
+    assert_eq!(timings["agent_script_timings"], json!([]), "its scripts have not ended");
+    let first = dev.world.by(&dev.ada).get("/api/v2/users/me/workspace/dev/builds/1").await.is(200);
+    let timings = dev.world.by(&dev.ada).get(&format!("/api/v2/workspacebuilds/{}/timings", job(&first).uuid())).await.is(200);
+    assert_eq!(timings, json!({ "provisioner_timings": [], "agent_script_timings": [], "agent_connection_timings": [] }));
+}
+
+#[tokio::test]
+async fn a_list_of_builds_goes_on_after_one_and_begins_at_a_time() {
+    let dev = dev(json!([])).await;
+    let mut builds = Vec::new();
+    for transition in ["stop", "start", "stop"] {
+        dev.world.pass(60);
+        let build = dev.build(json!({ "transition": transition })).await.is(201);
+        dev.world.run(job(&build), json!({ "outcome": { "kind": "succeeded" } })).await;
+        builds.push(build);
+    }
+    let numbers = async |query: &str| {
+        let listed = dev.world.by(&dev.ada).get(&format!("{}/builds?{query}", dev.path())).await.is(200);
+        listed.as_array().unwrap().iter().map(|build| build["build_number"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers("").await, [4, 3, 2, 1]);
+    assert_eq!(numbers(&format!("after_id={}&limit=2", builds[2]["id"].as_str().unwrap())).await, [3, 2]);
+    assert_eq!(numbers(&format!("since={}", builds[0]["created_at"].as_str().unwrap())).await, [4, 3]);
+    assert_eq!(numbers(&format!("after_id={}", uuid::Uuid::nil())).await, [0; 0]);
+}
+
+#[tokio::test]
+async fn a_template_can_keep_cancels_to_those_who_tidy_up() {
+    let dev = dev(json!([])).await;
+    let stop = dev.build(json!({ "transition": "stop" })).await.is(201);
+    let template = format!("/api/v2/templates/{}", dev.template);
+    dev.world.by(&dev.admin).patch(&template, json!({ "allow_user_cancel_workspace_jobs": false })).await.is(200);
+    let cancel = format!("/api/v2/workspacebuilds/{}/cancel", job(&stop).uuid());
+    let refused = dev.world.by(&dev.ada).patch(&cancel, json!({})).await.refused(403);
+    assert_eq!(refused, "template linux does not let people cancel builds: ask a template admin, or wait");
+    dev.world.by(&dev.admin).patch(&cancel, json!({})).await.is(200);
+}
+
+#[tokio::test]
+async fn a_gate_stands_where_the_template_wants_one_and_something_changed() {
+    let dev = dev(json!([{ "name": "cpus", "type": "number", "default": "2", "mutable": true }])).await;
+    let template = format!("/api/v2/templates/{}", dev.template);
+    dev.world.by(&dev.admin).patch(&template, json!({ "replacement_consent": true, "daily_cost_max": 50 })).await.is(200);
+    let gate = async |body: Value, finish: Value| {
+        let build = dev.build(body).await.is(201);
+        let (session, claimed) = dev.world.claim(job(&build)).await;
+        dev.world.by(&session).post(&format!("/api/v2/runner/jobs/{}/finish", job(&build).uuid()), finish).await.is(204);
+        claimed["job"]["gate"].clone()
+    };
+    let well = json!({ "outcome": { "kind": "succeeded" } });
+    let refused = json!({ "outcome": { "kind": "refused", "error": "aws_instance.vm would be replaced", "code": "REPLACEMENT_NEEDS_CONSENT" } });
+    let cpus = |count: &str| json!([{ "name": "cpus", "value": count }]);
+    assert_eq!(gate(json!({ "transition": "start" }), well.clone()).await, Value::Null, "nothing changed");
+    let changed = json!({ "transition": "start", "rich_parameter_values": cpus("4") });
+    assert_eq!(gate(changed, refused).await, json!({ "keep": true, "daily_cost_max": 50 }));
+    let shown = dev.world.by(&dev.ada).get(&dev.path()).await.is(200);
+    let job = &shown["latest_build"]["job"];
+    assert_eq!(
+        (&job["status"], &job["error"], &job["error_code"]),
+        (&json!("failed"), &json!("aws_instance.vm would be replaced"), &json!("REPLACEMENT_NEEDS_CONSENT"))
+    );
+    assert!(job["worker_id"].is_string());
+    let consented = json!({ "transition": "start", "rich_parameter_values": cpus("4"), "allow_replace": true });
+    assert_eq!(
+        gate(consented, well.clone()).await,
+        json!({ "keep": false, "daily_cost_max": 50 }),
+        "the last build failed: look again"
+    );
+    assert_eq!(gate(json!({ "transition": "stop" }), well).await, Value::Null);
+}
+
+#[tokio::test]
+async fn a_workspace_that_follows_its_template_starts_with_the_active_version() {
+    let dev = dev(json!([])).await;
+    let newer = dev.world.version(&dev.admin, Some(&dev.template), json!([])).await;
+    dev.world.by(&dev.admin).patch(&format!("/api/v2/templates/{}/versions", dev.template), json!({ "id": newer })).await.is(200);
+    let version = async |body: Value| {
+        let build = dev.build(body).await.is(201);
+        dev.world.run(job(&build), json!({ "outcome": { "kind": "succeeded" } })).await;
+        build["template_version_id"].clone()
+    };
+    assert_ne!(version(json!({ "transition": "start" })).await, json!(newer));
+    let follow = |policy: &str| json!({ "automatic_updates": policy });
+    dev.world.by(&dev.ada).put(&format!("{}/autoupdates", dev.path()), follow("always").to_string()).await.is(204);
+    dev.world.by(&dev.ada).put(&format!("{}/autoupdates", dev.path()), follow("sometimes").to_string()).await.refused(400);
+    let shown = dev.world.by(&dev.ada).get(&dev.path()).await.is(200);
+    assert_eq!((&shown["automatic_updates"], &shown["outdated"]), (&json!("always"), &json!(true)));
+    assert_ne!(version(json!({ "transition": "stop" })).await, json!(newer), "a stop goes by what is there");
+    assert_eq!(version(json!({ "transition": "start" })).await, json!(newer));
+
+    let body = json!({ "template_id": dev.template, "name": "two", "automatic_updates": "always" });
+    let made = dev.world.by(&dev.ada).post("/api/v2/users/me/workspaces", body).await.is(201);
+    assert_eq!(made["automatic_updates"], "always");
+}

@@ -196,3 +196,54 @@ async fn showing_a_workspace_and_a_list_costs_two_and_three_requests() {
     let cost = world.store().meter() - before;
     assert_eq!((cost.requests(), cost.writes), (3, 0), "who asks, the list, the agents of its page");
 }
+
+#[tokio::test]
+async fn a_workspace_is_stopped_when_its_template_or_its_owner_says() {
+    let world = World::new().await;
+    let (admin, ada) = (world.user("root", &[Role::Owner]).await, world.user("ada", &[]).await);
+    let (template, _) = world.template(&admin, "linux", json!([])).await;
+    let limits = json!({ "default_ttl_ms": 3_600_000, "max_ttl_ms": 7_200_000 });
+    world.by(&admin).patch(&format!("/api/v2/templates/{template}"), limits).await.is(200);
+    let made = world.workspace(&ada, &template, "dev").await;
+    assert_eq!((&made["latest_build"]["deadline"], &made["ttl_ms"]), (&Value::Null, &Value::Null));
+    let path = format!("/api/v2/workspaces/{}", made["id"].as_str().unwrap());
+    let extend = |seconds: i64| json!({ "deadline": world.now() + jiff::SignedDuration::from_secs(seconds) }).to_string();
+    let stopped = world.by(&ada).put(&format!("{path}/extend"), extend(60)).await.refused(409);
+    assert_eq!(stopped, "the workspace does not run: there is no stop to put off");
+    world.up(&made).await;
+    let deadlines = async || {
+        let build = world.by(&ada).get(&path).await.is(200)["latest_build"].clone();
+        let at = |field: &str| {
+            build[field].as_str().map(|text| text.parse::<jiff::Timestamp>().unwrap().duration_since(world.now()).as_secs())
+        };
+        (at("deadline"), at("max_deadline"))
+    };
+    assert_eq!(deadlines().await, (Some(3600), Some(7200)));
+    world.by(&ada).put(&format!("{path}/extend"), extend(5400)).await.is(200);
+    assert_eq!(deadlines().await, (Some(5400), Some(7200)));
+    let beyond = world.by(&ada).put(&format!("{path}/extend"), extend(9000)).await.refused(400);
+    assert!(beyond.starts_with("deadline: the template lets it run until "), "{beyond}");
+    world.by(&ada).put(&format!("{path}/extend"), extend(-1)).await.refused(400);
+    world.by(&ada).put(&format!("{path}/ttl"), json!({ "ttl_ms": null }).to_string()).await.is(204);
+    assert_eq!(deadlines().await, (Some(7200), Some(7200)), "the owner's never is the template's maximum");
+}
+
+#[tokio::test]
+async fn a_workspace_is_renamed_by_its_owner() {
+    let world = World::new().await;
+    let (admin, ada) = (world.user("root", &[Role::Owner]).await, world.user("ada", &[]).await);
+    let (template, _) = world.template(&admin, "linux", json!([])).await;
+    let (dev, other) = (world.workspace(&ada, &template, "dev").await, world.workspace(&ada, &template, "other").await);
+    world.up(&other).await;
+    let path = |of: &Value| format!("/api/v2/workspaces/{}", of["id"].as_str().unwrap());
+    let name = |name: &str| json!({ "name": name });
+    let busy = world.by(&ada).patch(&path(&dev), name("work")).await.refused(409);
+    assert_eq!(busy, "build 1 of the workspace has not ended: wait for it, or cancel it");
+    world.up(&dev).await;
+    let taken = world.by(&ada).patch(&path(&dev), name("Other")).await.is(409);
+    assert_eq!(taken["validations"][0]["field"], "name");
+    world.by(&ada).patch(&path(&dev), name("a_b")).await.refused(400);
+    world.by(&ada).patch(&path(&dev), name("work")).await.is(204);
+    assert_eq!(world.by(&ada).get("/api/v2/users/me/workspace/work").await.is(200)["id"], dev["id"]);
+    world.by(&ada).get("/api/v2/users/me/workspace/dev").await.refused(404);
+}
