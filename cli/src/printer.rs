@@ -86,6 +86,15 @@ impl Printer {
         write_out(format_args!("{text}"))
     }
 
+    /// Writes data that is no text.
+    ///
+    /// # Errors
+    /// Silent when the reader went away.
+    pub fn bytes(&self, bytes: &[u8]) -> Outcome {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| unwritten(&error))
+    }
+
     /// Writes a value as JSON, indented.
     ///
     /// # Errors
@@ -296,10 +305,14 @@ pub fn printable(text: &str) -> String {
 
 fn write_out(text: fmt::Arguments<'_>) -> Outcome {
     let mut stdout = anstream::stdout().lock();
-    stdout.write_fmt(text).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
+    stdout.write_fmt(text).and_then(|()| stdout.flush()).map_err(|error| unwritten(&error))
+}
+
+fn unwritten(error: &io::Error) -> Failure {
+    match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::silent(CLOSED_PIPE),
-        _ => Failure::new(format!("cannot write to stdout: {}", crate::config::plain(&error))).hint("check where the output goes"),
-    })
+        _ => Failure::new(format!("cannot write to stdout: {}", crate::config::plain(error))).hint("check where the output goes"),
+    }
 }
 
 /// Nobody can be told that stderr is closed; the command goes on.

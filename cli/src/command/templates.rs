@@ -1,8 +1,11 @@
 //! `berth templates`.
 
+mod edit;
 mod init;
 mod pull;
 mod push;
+mod show;
+mod versions;
 
 use crate::{
     failure::{Failure, Outcome},
@@ -11,10 +14,7 @@ use crate::{
     session::Session,
 };
 use berth_client::Client;
-use berth_wire::{
-    domain::Timestamp,
-    template::{Template, Version},
-};
+use berth_wire::{domain::Timestamp, template::Template};
 use clap::{Args, Subcommand};
 use comfy_table::Table;
 
@@ -37,13 +37,14 @@ enum Verb {
     /// List templates
     #[command(alias = "ls")]
     List(FormatFlag),
-    /// List the versions of a template
-    Versions {
-        /// The template
-        name: String,
-        #[command(flatten)]
-        format: FormatFlag,
-    },
+    /// Show a template's settings, and what its workspaces are made of
+    Show(show::Arguments),
+    /// Change a template's name, texts and settings
+    Edit(Box<edit::Arguments>),
+    /// List, promote, archive and rename the versions of a template
+    Versions(versions::Arguments),
+    /// Put away the versions of templates that nothing uses
+    Archive(Archive),
     /// Delete a template that no workspace uses
     #[command(alias = "rm")]
     Delete {
@@ -53,6 +54,20 @@ enum Verb {
         #[arg(short, long)]
         yes: bool,
     },
+}
+
+/// Which templates, and how thoroughly.
+#[derive(Debug, Args)]
+struct Archive {
+    /// The templates
+    #[arg(value_name = "TEMPLATE", required = true)]
+    names: Vec<String>,
+    /// Every unused version, not only those whose import failed
+    #[arg(long)]
+    all: bool,
+    /// Answer the question with yes
+    #[arg(short, long)]
+    yes: bool,
 }
 
 /// Does it.
@@ -69,14 +84,38 @@ pub(super) async fn run(arguments: Arguments, session: &Session) -> Outcome {
             }
             session.printer.table_or_json(format.output, &templates, || listed(&templates, Timestamp::now()))
         }
-        Verb::Versions { name, format } => {
-            let client = session.client()?;
-            let template = find(&client, &name).await?;
-            let versions = client.template_versions(template.id).await?;
-            session.printer.table_or_json(format.output, &versions, || versions_listed(&versions, &template, Timestamp::now()))
-        }
+        Verb::Show(arguments) => show::run(&arguments, session).await,
+        Verb::Edit(arguments) => edit::run(*arguments, session).await,
+        Verb::Versions(arguments) => versions::run(arguments, session).await,
+        Verb::Archive(arguments) => archive(&arguments, session).await,
         Verb::Delete { name, yes } => delete(session, &name, yes).await,
     }
+}
+
+/// Puts away what nothing uses.
+async fn archive(arguments: &Archive, session: &Session) -> Outcome {
+    let (client, names) = (session.client()?, arguments.names.join(", "));
+    let which = if arguments.all { "all unused versions" } else { "the versions whose import failed" };
+    prompt::confirm(&session.printer, arguments.yes, &format!("Put away {which} of {names}?"))?;
+    for name in &arguments.names {
+        let template = find(&client, name).await?;
+        let versions = client.template_versions(template.id, true).await?;
+        let archived = client.archive_unused_versions(template.id, arguments.all).await?.archived_ids;
+        let named = versions.iter().filter(|version| archived.contains(&version.id)).map(|version| version.name.as_str());
+        match named.collect::<Vec<_>>().as_slice() {
+            [] => session.printer.say(format_args!("There is nothing to put away of {name}.")),
+            names => session.printer.say(format_args!("Archived of {name}: {}.", names.join(", "))),
+        }
+    }
+    Ok(())
+}
+
+/// Says that a version is active now, and what that means.
+fn activated(session: &Session, template: &str, version: &str) {
+    session.printer.say(format_args!("Template {template} has version {version} now."));
+    session
+        .printer
+        .hint(format_args!("new workspaces get it: `berth create NAME -t {template}`; others move to it with `berth update NAME`"));
 }
 
 async fn delete(session: &Session, name: &str, yes: bool) -> Outcome {
@@ -99,28 +138,10 @@ async fn find(client: &Client, name: &str) -> Outcome<Template> {
 }
 
 fn listed(templates: &[Template], now: Timestamp) -> Table {
-    let mut table = table(["name", "description", "used by", "changed"]);
+    let mut table = table(["name", "description", "changed", ""]);
     for template in templates {
-        let people = template.active_user_count.to_string();
-        table.add_row([template.name.clone(), template.description.clone(), people, ago(template.updated_at, now)]);
-    }
-    table
-}
-
-fn versions_listed(versions: &[Version], template: &Template, now: Timestamp) -> Table {
-    let mut table = table(["version", "import", "by", "pushed", "message", ""]);
-    for version in versions {
-        let active = if version.id == template.active_version_id { "active" } else { "" };
-        let by = version.created_by.username.clone();
-        let message = version.message.lines().next().unwrap_or_default().to_owned();
-        table.add_row([
-            version.name.clone(),
-            version.job.status.to_string(),
-            by,
-            ago(version.created_at, now),
-            message,
-            active.to_owned(),
-        ]);
+        let mark = if template.deprecated { "deprecated" } else { "" };
+        table.add_row([template.name.clone(), template.description.clone(), ago(template.updated_at, now), mark.to_owned()]);
     }
     table
 }

@@ -7,7 +7,11 @@ use crate::{
 use berth_wire::{
     build::JobLog,
     domain::limit::ARCHIVE_BYTES_MAX,
-    template::{ActivateVersion, CreateTemplate, CreateVersion, RichParameter, Template, UpdateTemplate, UploadedFile, Version},
+    resource::Resource,
+    template::{
+        ActivateVersion, ArchiveVersions, ArchivedVersions, CreateTemplate, CreateVersion, ExternalAuth, RichParameter, Template,
+        UpdateTemplate, UpdateVersion, UploadedFile, Variable, Version,
+    },
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -106,6 +110,63 @@ impl Client {
         self.get(&["templateversions", &segment(id), "rich-parameters"]).await
     }
 
+    /// Gives a version another name or message.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn update_version(&self, id: Uuid, update: &UpdateVersion) -> Result<Version> {
+        self.json(self.request(Method::PATCH, &["templateversions", &segment(id)]).json(update)).await
+    }
+
+    /// Puts a version away, or brings it back.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`]; 409 when it is the active one.
+    pub async fn archive_version(&self, id: Uuid, archived: bool) -> Result<Version> {
+        let verb = if archived { "archive" } else { "unarchive" };
+        self.json(self.request(Method::POST, &["templateversions", &segment(id), verb])).await
+    }
+
+    /// Puts the versions of a template away that nothing uses: those whose import ended badly, or all.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn archive_unused_versions(&self, template: Uuid, all: bool) -> Result<ArchivedVersions> {
+        self.post(&["templates", &segment(template), "versions", "archive"], &ArchiveVersions { all }).await
+    }
+
+    /// A version's Terraform variables. For those who manage templates.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn version_variables(&self, id: Uuid) -> Result<Vec<Variable>> {
+        self.get(&["templateversions", &segment(id), "variables"]).await
+    }
+
+    /// What a version's workspaces are made of, running and stopped.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn version_resources(&self, id: Uuid) -> Result<Vec<Resource>> {
+        self.get(&["templateversions", &segment(id), "resources"]).await
+    }
+
+    /// The accounts elsewhere that a version wants linked.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn version_external_auth(&self, id: Uuid) -> Result<Vec<ExternalAuth>> {
+        self.get(&["templateversions", &segment(id), "external-auth"]).await
+    }
+
+    /// A version of a template by name.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn version_by_name(&self, template: Uuid, name: &str) -> Result<Version> {
+        self.get(&["templates", &segment(template), "versions", name]).await
+    }
+
     /// Makes a template of an imported version.
     ///
     /// # Errors
@@ -130,7 +191,7 @@ impl Client {
         self.get(&["templates", &segment(id)]).await
     }
 
-    /// Changes how a template is shown.
+    /// Changes a template's name, texts and settings.
     ///
     /// # Errors
     /// Any [`crate::ClientError`].
@@ -155,12 +216,13 @@ impl Client {
         self.done(request.json(&ActivateVersion { id: version })).await
     }
 
-    /// The versions of a template.
+    /// The versions of a template, oldest first; with `archived` those too that are put away.
     ///
     /// # Errors
     /// Any [`crate::ClientError`].
-    pub async fn template_versions(&self, template: Uuid) -> Result<Vec<Version>> {
-        self.get(&["templates", &segment(template), "versions"]).await
+    pub async fn template_versions(&self, template: Uuid, archived: bool) -> Result<Vec<Version>> {
+        let request = self.request(Method::GET, &["templates", &segment(template), "versions"]);
+        self.json(request.query(&[("include_archived", archived)])).await
     }
 
     /// Deletes a template that no workspace uses.

@@ -48,7 +48,7 @@ pub use session::{Session, SessionKind};
 pub use table::TableError;
 pub use template::{ActivateError, CreateTemplateError, DeleteTemplateError, Template, UpdateTemplateError};
 pub use user::{CreateUserError, FirstUserError, UpdateUserError, User, UserChange};
-pub use version::{CreateVersionError, Imported, Version};
+pub use version::{ArchiveVersionError, CreateVersionError, Imported, UpdateVersionError, Version};
 pub use workspace::{CreateWorkspaceError, RenameWorkspaceError, UpdateWorkspaceError, Workspace, WorkspaceChange};
 
 /// The store. A clone is another handle to the same one.

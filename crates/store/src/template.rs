@@ -26,6 +26,9 @@ pub struct Template {
     pub icon: String,
     /// The version that new workspaces get.
     pub active_version: VersionId,
+    /// The one that they got before it, to go back to.
+    #[serde(default)]
+    pub previous_version: Option<VersionId>,
     /// Who made it.
     pub created_by: UserId,
     /// Their name.
@@ -88,6 +91,9 @@ pub enum ActivateError {
         /// Where its import stands.
         status: JobStatus,
     },
+    /// The version is put away.
+    #[error("version {0} is archived")]
+    Archived(String),
     /// The table failed.
     #[error("cannot activate the version")]
     Table(#[from] TableError),
@@ -133,10 +139,6 @@ pub(crate) fn key(id: TemplateId) -> Key {
 
 fn name_key(name: &TemplateName) -> Key {
     Key::new(format!("TEMPLATE_NAME#{}", name.key()), "NAME")
-}
-
-fn place(template: &Template) -> Option<(String, String)> {
-    (!template.deleted).then(|| ("TEMPLATES".to_owned(), template.name.key()))
 }
 
 fn changed(
@@ -217,23 +219,34 @@ impl Store {
         Ok(rows.into_iter().map(|row| row.value).collect())
     }
 
-    /// Makes an imported version of the template the one that new workspaces get. Two reads and a write.
+    /// Makes an imported version of the template the one that new workspaces get. Two reads and a transaction, which holds the version
+    /// as it was read: it must not be archived at the same time.
     ///
     /// # Errors
-    /// When there is no such template or version, or its import has not succeeded.
+    /// When there is no such template or version, its import has not succeeded, or it is archived.
     pub async fn activate_version(&self, id: TemplateId, version: VersionId, now: Timestamp) -> Result<Template, ActivateError> {
-        let found = self.version(version).await?.filter(|found| found.template == Some(id));
-        let status = found.ok_or(ActivateError::VersionMissing(version))?.job.status;
-        if status != JobStatus::Succeeded {
-            return Err(ActivateError::VersionNotReady { version, status });
-        }
-        let amended = self.table.amend(key(id), place, |template: &mut Template| {
-            if template.active_version != version && !template.deleted {
-                template.active_version = version;
-                template.updated_at = now;
+        for attempt in 0..RACES_MAX {
+            let found = self.table.get::<Version>(&version::key(version)).await?.filter(|row| row.value.template == Some(id));
+            let found = found.ok_or(ActivateError::VersionMissing(version))?;
+            match found.value.job.status {
+                JobStatus::Succeeded if found.value.archived => return Err(ActivateError::Archived(found.value.name)),
+                JobStatus::Succeeded => {}
+                status => return Err(ActivateError::VersionNotReady { version, status }),
             }
-        });
-        amended.await?.filter(|template| !template.deleted).ok_or(ActivateError::Missing(id))
+            let row = self.table.get::<Template>(&key(id)).await?.filter(|row| !row.value.deleted);
+            let row = row.ok_or(ActivateError::Missing(id))?;
+            if row.value.active_version == version {
+                return Ok(row.value);
+            }
+            let previous_version = Some(row.value.active_version);
+            let template = Template { active_version: version, previous_version, updated_at: now, ..row.value };
+            let write = Write::replace(row.key, row.version, &template)?.listed("TEMPLATES", template.name.key());
+            if self.transacted(vec![write, Write::check(version::key(version), Guard::Version(found.version))]).await? {
+                return Ok(template);
+            }
+            pause(attempt).await;
+        }
+        Err(TableError::Contention(id.to_string()).into())
     }
 
     /// Changes a template: what is `None` in `change` stays, and `name` stands for the one in it. A read and a write; another name

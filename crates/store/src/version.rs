@@ -1,13 +1,15 @@
 //! Template versions: an archive, imported once by a job of the same id, immutable after.
 
-use berth_domain::{ExternalAuth, FileId, Parameter, Preset, Secret, TemplateId, Timestamp, UserId, Username, Variable, VersionId};
+use berth_domain::{
+    ExternalAuth, FileId, JobStatus, Parameter, Preset, Secret, TemplateId, Timestamp, UserId, Username, Variable, VersionId,
+};
 use berth_wire::runner;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    Home, Job, JobId, JobRecord, Resource, Store, TableError, lease,
-    table::{Bound, Key, Range, WriteError},
+    Home, Job, JobId, JobRecord, Resource, Store, TableError, Template, lease,
+    table::{Bound, Key, RACES_MAX, Range, WriteError, pause},
     template,
     write::{Guard, Write},
 };
@@ -114,6 +116,34 @@ pub enum CreateVersionError {
     Table(#[from] TableError),
 }
 
+/// Why a version was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateVersionError {
+    /// No such version.
+    #[error("template version {0} does not exist")]
+    Missing(VersionId),
+    /// Another version of the template has the name.
+    #[error("the template already has a version named {0}")]
+    NameTaken(String),
+    /// The table failed.
+    #[error("cannot change the template version")]
+    Table(#[from] TableError),
+}
+
+/// Why a version was not put away or brought back.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveVersionError {
+    /// No such version, or it belongs to no template.
+    #[error("template version {0} does not exist")]
+    Missing(VersionId),
+    /// New workspaces get it.
+    #[error("version {0} is the template's active one")]
+    Active(String),
+    /// The table failed.
+    #[error("cannot archive the template version")]
+    Table(#[from] TableError),
+}
+
 pub(crate) fn key(id: VersionId) -> Key {
     Key::new(format!("VERSION#{id}"), "VERSION")
 }
@@ -172,7 +202,96 @@ impl Store {
         self.pointed(&name_key(template, name), key).await
     }
 
-    /// All versions of a template, oldest first. One Query.
+    /// Gives a version another name or message; `None` leaves it. A read and a write; another name makes it a transaction.
+    ///
+    /// # Errors
+    /// When there is none, or another version of the template has the name.
+    pub async fn update_version(
+        &self,
+        id: VersionId,
+        name: Option<&str>,
+        message: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Version, UpdateVersionError> {
+        for attempt in 0..RACES_MAX {
+            let row = self.table.get::<Version>(&key(id)).await?.ok_or(UpdateVersionError::Missing(id))?;
+            let before = row.value;
+            let next = Version {
+                name: name.unwrap_or(&before.name).to_owned(),
+                message: message.unwrap_or(&before.message).to_owned(),
+                updated_at: now,
+                ..before.clone()
+            };
+            let mut writes = vec![replace(row.version, &next)?];
+            if let Some(template) = next.template {
+                let (taken, freed) = (name_key(template, &next.name), name_key(template, &before.name));
+                if taken != freed {
+                    writes.extend([Write::insert(taken, &id)?, Write::delete(freed)]);
+                }
+            }
+            match self.table.transact(writes).await {
+                Ok(()) => return Ok(next),
+                Err(WriteError::Refused { at: 1 }) => return Err(UpdateVersionError::NameTaken(next.name)),
+                Err(WriteError::Refused { .. }) => pause(attempt).await,
+                Err(WriteError::Table(error)) => return Err(error.into()),
+            }
+        }
+        Err(TableError::Contention(id.to_string()).into())
+    }
+
+    /// Puts a version away, or brings it back. The active one cannot be put away: the transaction holds the template as it was read.
+    /// Two reads and a transaction.
+    ///
+    /// # Errors
+    /// When there is none, or it is the active one.
+    pub async fn archive_version(&self, id: VersionId, archived: bool, now: Timestamp) -> Result<Version, ArchiveVersionError> {
+        for attempt in 0..RACES_MAX {
+            let row = self.table.get::<Version>(&key(id)).await?.ok_or(ArchiveVersionError::Missing(id))?;
+            let version = row.value;
+            if version.archived == archived {
+                return Ok(version);
+            }
+            let template = template::key(version.template.ok_or(ArchiveVersionError::Missing(id))?);
+            let of = self.table.get::<Template>(&template).await?.filter(|of| !of.value.deleted);
+            let of = of.ok_or(ArchiveVersionError::Missing(id))?;
+            if archived && of.value.active_version == id {
+                return Err(ArchiveVersionError::Active(version.name));
+            }
+            let next = Version { archived, updated_at: now, ..version };
+            let writes = vec![replace(row.version, &next)?, Write::check(template, Guard::Version(of.version))];
+            if self.transacted(writes).await? {
+                return Ok(next);
+            }
+            pause(attempt).await;
+        }
+        Err(TableError::Contention(id.to_string()).into())
+    }
+
+    /// Puts the versions of a template away that nothing uses: those whose import ended badly, and with `all` every one that is neither
+    /// active nor what the newest build of some workspace uses. Says which. Two Queries, and per version what archiving it costs.
+    ///
+    /// # Errors
+    /// When the table fails. What was put away until then is.
+    pub async fn archive_unused(&self, template: TemplateId, all: bool, now: Timestamp) -> Result<Vec<VersionId>, TableError> {
+        let used: BTreeSet<VersionId> =
+            self.workspaces(None).await?.into_iter().map(|workspace| workspace.latest_build.version).collect();
+        let is_over = |status| matches!(status, JobStatus::Failed | JobStatus::Canceled);
+        let mut archived = Vec::new();
+        for version in self.versions_of(template).await? {
+            let status = version.job.status;
+            if version.archived || used.contains(&version.id) || status.is_active() || !(all || is_over(status)) {
+                continue;
+            }
+            match self.archive_version(version.id, true, now).await {
+                Ok(_) => archived.push(version.id),
+                Err(ArchiveVersionError::Active(_) | ArchiveVersionError::Missing(_)) => {}
+                Err(ArchiveVersionError::Table(error)) => return Err(error),
+            }
+        }
+        Ok(archived)
+    }
+
+    /// All versions of a template, archived ones too, oldest first. One Query.
     ///
     /// # Errors
     /// When the table fails.

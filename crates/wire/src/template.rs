@@ -168,6 +168,34 @@ with_settings! {
     }
 }
 
+/// `PATCH /api/v2/templateversions/{id}`: what is left out stays. The content of a version never changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct UpdateVersion {
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// `POST /api/v2/templates/{id}/versions/archive`: puts away what nothing uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct ArchiveVersions {
+    /// Every unused version, not only those whose import ended badly.
+    #[serde(default)]
+    pub all: bool,
+}
+
+/// The answer to [`ArchiveVersions`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchivedVersions {
+    /// The template.
+    pub template_id: Uuid,
+    /// The versions that were put away now.
+    pub archived_ids: Vec<Uuid>,
+}
+
 /// `PATCH /api/v2/templates/{id}/versions`: makes a version active.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActivateVersion {
@@ -196,6 +224,9 @@ pub struct Template {
     pub provisioner: String,
     /// The version that new workspaces get.
     pub active_version_id: Uuid,
+    /// The version that they got before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_version_id: Option<Uuid>,
     /// People with a workspace of it.
     pub active_user_count: i64,
     /// One line.
@@ -211,6 +242,47 @@ pub struct Template {
     /// What holds for its workspaces.
     #[serde(flatten)]
     pub settings: TemplateSettings,
+}
+
+/// A variable as `GET /api/v2/templateversions/{id}/variables` lists it. What is sensitive has an empty value and default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// Its type constraint, as the template has it.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The value that the version was pushed with; the default when there was none.
+    pub value: String,
+    /// Its default: text as it is, everything else as JSON.
+    pub default_value: String,
+    /// Whether a value must be given.
+    pub required: bool,
+    /// Whether its value must not be shown.
+    pub sensitive: bool,
+}
+
+/// An account elsewhere that a version wants, as `GET /api/v2/templateversions/{id}/external-auth` lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExternalAuth {
+    /// The provider's id, as the operator configured it.
+    pub id: String,
+    /// The kind of provider.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// For people.
+    pub display_name: String,
+    /// Picture.
+    pub display_icon: String,
+    /// Where to link the account.
+    pub authenticate_url: String,
+    /// Whether the caller has linked it.
+    pub authenticated: bool,
+    /// Whether a workspace may be built without it.
+    #[serde(default)]
+    pub optional: bool,
 }
 
 /// A parameter as `GET /api/v2/templateversions/{id}/rich-parameters` lists it.

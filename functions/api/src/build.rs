@@ -6,7 +6,7 @@ use crate::{
     error::{Answer, ApiError},
     parameter::{self, Given, Resolved},
     session::{Authenticated, SignedIn},
-    version::Page,
+    version::{self, Page},
     view::{self, Agents},
     workspace::{self, permit},
 };
@@ -128,6 +128,7 @@ pub(crate) async fn create(
     check_extras(&caller, &body)?;
     let template = api.store().template(workspace.template).await?.ok_or_else(|| ApiError::missing("template"))?;
     let version = version(&api, &workspace, &template, &body).await?;
+    version::may_build(&caller, &template, (&workspace, &version), body.transition)?;
     let answers = answers(&workspace, &version, &body)?;
     let draft = Build { policy: template.settings.policy(), ..draft(&api, &caller, &workspace, (&version, answers, body)) };
     let workspace = api.store().create_build(draft).await?;

@@ -118,6 +118,7 @@ pub(crate) async fn create(
         description: body.description,
         icon: body.icon,
         active_version: VersionId(body.template_version_id),
+        previous_version: None,
         created_by: caller.user.id,
         created_by_name: caller.user.username.clone(),
         created_at: now,

@@ -9,9 +9,11 @@ use crate::{
     template, view,
 };
 use axum::extract::State;
-use berth_domain::{FileId, Secret, TemplateId, Timestamp, VersionId, limit::MESSAGE_BYTES_MAX};
-use berth_store::{Imported, Job, JobId, Version};
-use berth_wire::template::{CreateVersion, RichParameter, VariableValue};
+use berth_domain::{FileId, Secret, TemplateId, Timestamp, Transition, VersionId, limit::MESSAGE_BYTES_MAX};
+use berth_store::{Imported, Job, JobId, Template, Version, Workspace};
+use berth_wire::template::{
+    ArchiveVersions, ArchivedVersions, CreateVersion, ExternalAuth, RichParameter, UpdateVersion, VariableValue,
+};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -35,7 +37,8 @@ pub(crate) async fn create(
     if api.store().file(file).await?.is_none() {
         return Err(ApiError::field("file_id", "names no uploaded file"));
     }
-    let version = draft(&api, &caller, body)?;
+    let mut version = draft(&api, &caller, body)?;
+    keep_variables(&api, &mut version).await?;
     api.store().create_version(&version).await?;
     api.announce(JobId::Import(version.id)).await; // If it is lost, the sweep announces again.
     Ok((StatusCode::CREATED, Json(view::version(version))))
@@ -48,9 +51,7 @@ fn draft(api: &Api, caller: &SignedIn, body: CreateVersion) -> Answer<Version> {
     if !matches!(body.storage_method.as_str(), "" | "file") {
         return Err(ApiError::field("storage_method", "must be file"));
     }
-    if body.message.len() > MESSAGE_BYTES_MAX {
-        return Err(ApiError::field("message", format!("is longer than {MESSAGE_BYTES_MAX} bytes")));
-    }
+    check_message(&body.message)?;
     let now = api.now();
     Ok(Version {
         id: VersionId::new(now, rand::random()),
@@ -62,11 +63,31 @@ fn draft(api: &Api, caller: &SignedIn, body: CreateVersion) -> Answer<Version> {
         created_by_name: caller.user.username.clone(),
         created_at: now,
         updated_at: now,
-        variables: variables(body.user_variable_values)?,
+        variables: given_variables(body.user_variable_values)?,
         job: Job::queued(now),
         imported: Imported::default(),
         archived: false,
     })
+}
+
+/// A new version of a template has the values that its active version was pushed with, as far as that one declares them: whoever pushes
+/// a small change need not know a password. What is given with it wins.
+async fn keep_variables(api: &Api, version: &mut Version) -> Answer<()> {
+    let Some(template) = version.template else { return Ok(()) };
+    let Some(template) = api.store().template(template).await? else { return Ok(()) };
+    let Some(before) = api.store().version(template.active_version).await? else { return Ok(()) };
+    let declared = |name: &String| before.imported.variables.iter().any(|variable| variable.name == *name);
+    for (name, value) in before.variables.clone().into_iter().filter(|(name, _)| declared(name)) {
+        version.variables.entry(name).or_insert(value);
+    }
+    Ok(())
+}
+
+fn check_message(message: &str) -> Answer<()> {
+    if message.len() > MESSAGE_BYTES_MAX {
+        return Err(ApiError::field("message", format!("is longer than {MESSAGE_BYTES_MAX} bytes")));
+    }
+    Ok(())
 }
 
 /// A name that people can read and that nobody has: `2026-08-01-1f3c`.
@@ -84,7 +105,7 @@ fn check_name(name: String) -> Answer<String> {
     if well_formed { Ok(name) } else { Err(ApiError::field("name", why)) }
 }
 
-fn variables(values: Vec<VariableValue>) -> Answer<BTreeMap<String, Secret>> {
+fn given_variables(values: Vec<VariableValue>) -> Answer<BTreeMap<String, Secret>> {
     if values.len() > VARIABLES_MAX {
         return Err(ApiError::field("user_variable_values", format!("has more than {VARIABLES_MAX} variables")));
     }
@@ -126,6 +147,87 @@ pub(crate) async fn cancel(
     Ok(Json(json!({ "message": "the import will be canceled" })))
 }
 
+/// Gives a version another name or message. What it holds never changes.
+pub(crate) async fn update(
+    State(api): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment<VersionId>,
+    Json(body): Json<UpdateVersion>,
+) -> Answer<Json<berth_wire::template::Version>> {
+    caller.actor.may_manage_templates()?;
+    let name = body.name.map(check_name).transpose()?;
+    body.message.as_deref().map_or(Ok(()), check_message)?;
+    let version = api.store().update_version(id, name.as_deref(), body.message.as_deref(), api.now()).await?;
+    Ok(Json(view::version(version)))
+}
+
+pub(crate) async fn archive(
+    State(api): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment<VersionId>,
+) -> Answer<Json<berth_wire::template::Version>> {
+    caller.actor.may_manage_templates()?;
+    Ok(Json(view::version(api.store().archive_version(id, true, api.now()).await?)))
+}
+
+pub(crate) async fn unarchive(
+    State(api): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment<VersionId>,
+) -> Answer<Json<berth_wire::template::Version>> {
+    caller.actor.may_manage_templates()?;
+    Ok(Json(view::version(api.store().archive_version(id, false, api.now()).await?)))
+}
+
+/// Puts away the versions of a template that nothing uses.
+pub(crate) async fn archive_unused(
+    State(api): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment<TemplateId>,
+    Json(body): Json<ArchiveVersions>,
+) -> Answer<Json<ArchivedVersions>> {
+    caller.actor.may_manage_templates()?;
+    template::existing(&api, id).await?;
+    let archived = api.store().archive_unused(id, body.all, api.now()).await?;
+    Ok(Json(ArchivedVersions { template_id: id.0, archived_ids: archived.into_iter().map(|id| id.0).collect() }))
+}
+
+pub(crate) async fn variables(
+    State(api): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment<VersionId>,
+) -> Answer<Json<Vec<berth_wire::template::Variable>>> {
+    caller.actor.may_manage_templates()?;
+    Ok(Json(view::variables(&readable(&api, &caller, id).await?)))
+}
+
+pub(crate) async fn resources(
+    State(api): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment<VersionId>,
+) -> Answer<Json<Vec<berth_wire::resource::Resource>>> {
+    Ok(Json(view::version_resources(&readable(&api, &caller, id).await?)))
+}
+
+/// The accounts that a version wants. Linking them is not there yet, so nobody has.
+pub(crate) async fn external_auth(
+    State(api): State<Shared>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment<VersionId>,
+) -> Answer<Json<Vec<ExternalAuth>>> {
+    let version = readable(&api, &caller, id).await?;
+    let shown = |wanted: berth_domain::ExternalAuth| ExternalAuth {
+        kind: wanted.id.clone(),
+        display_name: wanted.id.clone(),
+        display_icon: String::new(),
+        authenticate_url: String::new(),
+        authenticated: false,
+        optional: wanted.optional,
+        id: wanted.id,
+    };
+    Ok(Json(version.imported.external_auth.into_iter().map(shown).collect()))
+}
+
 pub(crate) async fn rich_parameters(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
@@ -135,7 +237,7 @@ pub(crate) async fn rich_parameters(
     Ok(Json(version.imported.parameters.into_iter().map(RichParameter::from).collect()))
 }
 
-/// Lists that a version has none of (yet): resources before a build, variables, presets, external authentication.
+/// Lists that a version has none of (yet).
 pub(crate) async fn nothing(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
@@ -160,15 +262,71 @@ impl Page {
     }
 }
 
-/// A template's versions, oldest first.
+/// What of a template's versions is asked for.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Query {
+    #[serde(default)]
+    include_archived: bool,
+    limit: Option<usize>,
+    offset: Option<usize>,
+}
+
+/// A template's versions, oldest first; those that are put away only when they are asked for.
 pub(crate) async fn list(
     State(api): State<Shared>,
     Segment(id): Segment<TemplateId>,
-    Asked(page): Asked<Page>,
+    Asked(query): Asked<Query>,
 ) -> Answer<Json<Vec<berth_wire::template::Version>>> {
     template::existing(&api, id).await?;
-    let versions = api.store().versions_of(id).await?;
+    let versions = api.store().versions_of(id).await?.into_iter().filter(|version| query.include_archived || !version.archived);
+    let page = Page { limit: query.limit, offset: query.offset };
     Ok(Json(page.of(versions).map(view::version).collect()))
+}
+
+/// Whether a new workspace may be made of this version of this template.
+///
+/// # Errors
+/// 400 when the template is deprecated or the version put away; 403 when only the active one may be used.
+pub(crate) fn may_make(caller: &SignedIn, template: &Template, version: &Version) -> Answer<()> {
+    if template.settings.is_deprecated() {
+        let why = template.settings.deprecation_message.trim();
+        return Err(ApiError::bad(format!("template {} is deprecated: {why}", template.name)));
+    }
+    if version.archived {
+        let why = format!("version {} is archived: choose another, or none for the active one", version.name);
+        return Err(ApiError::field("template_version_id", why));
+    }
+    if template.settings.require_active_version
+        && version.id != template.active_version
+        && caller.actor.may_manage_templates().is_err()
+    {
+        return Err(ApiError::forbidden(format!("template {} lets you use its active version only", template.name)));
+    }
+    Ok(())
+}
+
+/// Whether a workspace may be built with this version of its template. One that is put away stays good for those who have it.
+///
+/// # Errors
+/// 400 when the version is put away and not the workspace's; 403 when it would be started with another than the active one.
+pub(crate) fn may_build(
+    caller: &SignedIn,
+    template: &Template,
+    (workspace, version): (&Workspace, &Version),
+    transition: Transition,
+) -> Answer<()> {
+    let name = &workspace.name;
+    if version.archived && version.id != workspace.latest_build.version {
+        return Err(ApiError::field("template_version_id", format!("version {} is archived: choose another", version.name)));
+    }
+    let is_free = !template.settings.require_active_version || version.id == template.active_version;
+    if is_free || transition != Transition::Start || caller.actor.may_manage_templates().is_ok() {
+        return Ok(());
+    }
+    let template = &template.name;
+    Err(ApiError::forbidden(format!(
+        "template {template} lets workspaces start with its active version only: `berth update {name}`"
+    )))
 }
 
 pub(crate) async fn by_name(

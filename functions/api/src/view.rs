@@ -1,8 +1,9 @@
 //! Records to wire JSON. Plain functions: no reads, no decisions about who may see what.
 
-use berth_domain::{AgentId, BuildId, Lifecycle, OrganizationId, Role, TemplateId, Timestamp, Timing, WorkspaceStatus};
+use berth_domain::{AgentId, BuildId, Lifecycle, OrganizationId, Role, TemplateId, Timestamp, Timing, Transition, WorkspaceStatus};
 use berth_store::{Build, JobId, Session, SessionKind, Template, User, Version, Workspace};
 use berth_wire as wire;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -84,6 +85,7 @@ pub(crate) fn template(template: Template) -> wire::template::Template {
         display_name: template.display_name,
         provisioner: "terraform".to_owned(),
         active_version_id: template.active_version.0,
+        previous_version_id: template.previous_version.map(|id| id.0),
         active_user_count: 0,
         description: template.description,
         deprecated: template.settings.is_deprecated(),
@@ -113,6 +115,54 @@ pub(crate) fn version(version: Version) -> wire::template::Version {
         },
         archived: version.archived,
         warnings: version.imported.warnings,
+    }
+}
+
+/// A version's variables in the order of its text. No sensitive value and no sensitive default is among them.
+pub(crate) fn variables(version: &Version) -> Vec<wire::template::Variable> {
+    let shown = |variable: &berth_domain::Variable| {
+        let default = match &variable.default {
+            _ if variable.sensitive => String::new(),
+            Value::Null => String::new(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let given = version.variables.get(&variable.name).filter(|_| !variable.sensitive);
+        wire::template::Variable {
+            name: variable.name.clone(),
+            description: variable.description.clone(),
+            kind: variable.kind.clone(),
+            value: given.map_or_else(|| default.clone(), |value| value.expose().clone()),
+            default_value: default,
+            required: variable.required,
+            sensitive: variable.sensitive,
+        }
+    };
+    version.imported.variables.iter().map(shown).collect()
+}
+
+/// What a version's workspaces are made of while they run, then what is left of them while they are stopped.
+pub(crate) fn version_resources(version: &Version) -> Vec<wire::resource::Resource> {
+    let planned = |transition| move |one: &berth_store::Resource| planned(version.id.0, transition, one);
+    let (start, stop) = (&version.imported.start, &version.imported.stop);
+    start.iter().map(planned(Transition::Start)).chain(stop.iter().map(planned(Transition::Stop))).collect()
+}
+
+/// A resource that a plan of job `job` foresees.
+pub(crate) fn planned(job: Uuid, transition: Transition, resource: &berth_store::Resource) -> wire::resource::Resource {
+    let agents: Vec<_> = resource.agents.iter().map(|one| agent::planned(resource, one)).collect();
+    wire::resource::Resource {
+        id: resource.id,
+        created_at: resource.created_at,
+        job_id: job,
+        workspace_transition: transition,
+        kind: resource.kind.clone(),
+        name: resource.name.clone(),
+        hide: resource.hide,
+        icon: resource.icon.clone(),
+        agents: (!agents.is_empty()).then_some(agents),
+        metadata: resource.metadata.clone(),
+        daily_cost: resource.daily_cost,
     }
 }
 
@@ -216,19 +266,7 @@ pub(crate) fn resources(build: &Build, sight: &Sight<'_>) -> Vec<wire::resource:
 
 fn resource(build: &Build, resource: &berth_store::Resource, sight: &Sight<'_>) -> wire::resource::Resource {
     let agents: Vec<_> = resource.agents.iter().map(|one| agent(build, resource, one, sight)).collect();
-    wire::resource::Resource {
-        id: resource.id,
-        created_at: resource.created_at,
-        job_id: build.id.0,
-        workspace_transition: build.transition,
-        kind: resource.kind.clone(),
-        name: resource.name.clone(),
-        hide: resource.hide,
-        icon: resource.icon.clone(),
-        agents: (!agents.is_empty()).then_some(agents),
-        metadata: resource.metadata.clone(),
-        daily_cost: resource.daily_cost,
-    }
+    wire::resource::Resource { agents: (!agents.is_empty()).then_some(agents), ..planned(build.id.0, build.transition, resource) }
 }
 
 /// A workspace. `template` is its template as it is now; without one the workspace says what it knew of it when it was made.

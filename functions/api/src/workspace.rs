@@ -8,7 +8,7 @@ use crate::{
     parameter::{Given, Resolved},
     session::{Authenticated, SignedIn},
     user,
-    version::Page,
+    version::{self, Page},
     view::{self, Agents, Templates},
 };
 use axum::extract::State;
@@ -161,6 +161,7 @@ async fn make(
     let schedule = check_schedule("autostart_schedule", body.autostart_schedule.clone())?;
     let ttl = check_ttl(body.ttl_ms)?;
     let (template, version) = chosen(api, &body).await?;
+    version::may_make(caller, &template, &version)?;
     let given = Given { values: &body.rich_parameter_values, preset: body.template_version_preset_id };
     let answers = given.resolve(&version, None)?;
     let mut workspace = draft(api, &Draft { caller, owner: &owner, name: &name, template: &template, version: &version }, answers);

@@ -15,6 +15,7 @@ use berth_wire::{
 };
 use clap::{ArgAction, Args};
 use std::path::{Path, PathBuf};
+use uuid::Uuid;
 
 /// Which directory becomes which template.
 #[derive(Debug, Args)]
@@ -37,6 +38,9 @@ pub(super) struct Arguments {
     /// Value of a Terraform variable; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     variable: Vec<String>,
+    /// Import it even when nothing has changed: modules and providers are looked for anew
+    #[arg(long)]
+    force: bool,
     /// Accepted for scripts: nothing is asked
     #[arg(short, long)]
     yes: bool,
@@ -54,6 +58,13 @@ pub(super) async fn run(arguments: &Arguments, session: &Session) -> Outcome {
         Err(error) => return Err(error.into()),
     };
     let file = upload(session, &client, packed).await?;
+    if let Some(active) = unchanged(arguments, &client, template.as_ref(), file).await? {
+        session
+            .printer
+            .say(format_args!("Nothing to push: template {name} has these files already, as its active version {active}."));
+        session.printer.hint("`--force` imports them anew, with the modules and providers that there are now");
+        return Ok(());
+    }
     let wish = CreateVersion {
         name: arguments.name.clone(),
         message: arguments.message.clone(),
@@ -66,6 +77,14 @@ pub(super) async fn run(arguments: &Arguments, session: &Session) -> Outcome {
     let version = client.create_version(&wish).await?;
     import(session, &client, &version, name.as_str()).await?;
     finish(arguments, session, &client, (name.as_str(), template, version)).await
+}
+
+/// The name of the template's active version when it has the same files, and nothing asks for another one of them.
+async fn unchanged(arguments: &Arguments, client: &Client, template: Option<&Template>, file: Uuid) -> Outcome<Option<String>> {
+    let asks = arguments.force || !arguments.name.is_empty() || !arguments.message.is_empty() || !arguments.variable.is_empty();
+    let Some(template) = template.filter(|_| !asks && arguments.activate) else { return Ok(None) };
+    let active = client.version(template.active_version_id).await?;
+    Ok((active.job.file_id == file).then_some(active.name))
 }
 
 fn name(arguments: &Arguments) -> Outcome<TemplateName> {
@@ -88,7 +107,7 @@ fn variables(flags: &[String]) -> Outcome<Vec<VariableValue>> {
     flags.iter().map(read).collect()
 }
 
-async fn upload(session: &Session, client: &Client, packed: Packed) -> Outcome<uuid::Uuid> {
+async fn upload(session: &Session, client: &Client, packed: Packed) -> Outcome<Uuid> {
     let mut progress = session.printer.progress();
     progress.stage(&format!("Uploading {} files, {} KiB", packed.files, packed.bytes.div_ceil(1024)));
     let file = tokio::fs::File::from_std(packed.file);
@@ -136,12 +155,13 @@ async fn finish(arguments: &Arguments, session: &Session, client: &Client, pushe
         }
         Some(template) if arguments.activate => {
             client.activate_version(template.id, version.id).await?;
-            session.printer.say(format_args!("Template {name} has version {} now.", version.name));
-            session.printer.hint(format_args!(
-                "new workspaces get it: `berth create NAME -t {name}`; others move to it with `berth update NAME`"
-            ));
+            super::activated(session, name, &version.name);
         }
-        Some(_) => session.printer.say(format_args!("Template {name} got version {}, which is not active.", version.name)),
+        Some(_) => {
+            session.printer.say(format_args!("Template {name} got version {}, which is not active.", version.name));
+            let promote = format!("berth templates versions promote -t {name} --template-version {}", version.name);
+            session.printer.hint(format_args!("`{promote}` makes it active"));
+        }
     }
     Ok(())
 }

@@ -73,6 +73,7 @@ pub(crate) fn template(owner: &User, version: VersionId, name: &str) -> Template
         description: String::new(),
         icon: String::new(),
         active_version: version,
+        previous_version: None,
         created_by: owner.id,
         created_by_name: owner.username.clone(),
         created_at: noon(),

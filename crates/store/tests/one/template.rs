@@ -1,8 +1,8 @@
 use super::fixture::{World, at, claim, failed, job, noon, random, result, result_with_agent, run, stranger, template, version};
-use berth_domain::{FileId, JobStatus, TemplateId, TemplateName, Transition};
+use berth_domain::{FileId, JobStatus, TemplateId, TemplateName, Transition, VersionId};
 use berth_store::{
-    ActivateError, CreateTemplateError, CreateVersionError, CreateWorkspaceError, DeleteTemplateError, JobId, LeaseError,
-    UpdateTemplateError, Version,
+    ActivateError, ArchiveVersionError, CreateTemplateError, CreateVersionError, CreateWorkspaceError, DeleteTemplateError, JobId,
+    LeaseError, UpdateTemplateError, UpdateVersionError, Version,
 };
 use berth_wire::{
     runner::{Imported, Outcome},
@@ -179,4 +179,78 @@ async fn settings_that_will_not_do_together_change_nothing() {
     assert!(matches!(refused, Err(UpdateTemplateError::Settings(error)) if error.field == "default_ttl_ms"));
     let settings = store.template(template.id).await.unwrap().unwrap().settings;
     assert_eq!((settings.max_ttl_ms, settings.default_ttl_ms, settings.replacement_consent), (8 * 3_600_000, 0, true));
+}
+
+/// Another imported version of the world's template.
+async fn imported(world: &World, name: &str) -> VersionId {
+    let version = version(&world.ada, Some(world.template.id), name);
+    world.store.create_version(&version).await.unwrap();
+    run(&world.store, JobId::Import(version.id), result(Outcome::Succeeded)).await;
+    version.id
+}
+
+#[tokio::test]
+async fn an_archived_version_is_never_the_active_one() {
+    let world = World::new().await;
+    let (store, template) = (&world.store, &world.template);
+    let (one, two) = (template.active_version, imported(&world, "two").await);
+    assert!(matches!(store.archive_version(one, true, at(1)).await, Err(ArchiveVersionError::Active(name)) if name == "one"));
+    assert!(store.archive_version(two, true, at(1)).await.unwrap().archived);
+    assert!(matches!(store.activate_version(template.id, two, at(2)).await, Err(ActivateError::Archived(name)) if name == "two"));
+    assert!(!store.archive_version(two, false, at(3)).await.unwrap().archived);
+    let now = store.activate_version(template.id, two, at(4)).await.unwrap();
+    assert_eq!((now.active_version, now.previous_version), (two, Some(one)));
+    let again = store.activate_version(template.id, two, at(5)).await.unwrap();
+    assert_eq!(again.previous_version, Some(one), "what is active already changes nothing");
+    assert!(store.archive_version(one, true, at(6)).await.unwrap().archived);
+    let stray = version(&world.ada, None, "stray");
+    store.create_version(&stray).await.unwrap();
+    assert!(matches!(store.archive_version(stray.id, true, at(7)).await, Err(ArchiveVersionError::Missing(_))));
+}
+
+#[tokio::test]
+async fn of_archiving_and_activating_at_once_one_is_refused() {
+    let world = World::new().await;
+    let (store, template) = (&world.store, &world.template);
+    for round in 0..20 {
+        let one = store.template(template.id).await.unwrap().unwrap().active_version;
+        let two = imported(&world, &format!("round-{round}")).await;
+        let (archived, activated) =
+            tokio::join!(store.archive_version(two, true, at(1)), store.activate_version(template.id, two, at(1)));
+        assert!(archived.is_ok() != activated.is_ok(), "{archived:?} {activated:?}");
+        let active = store.template(template.id).await.unwrap().unwrap().active_version;
+        assert_eq!(active, if activated.is_ok() { two } else { one });
+    }
+}
+
+#[tokio::test]
+async fn only_what_nothing_uses_is_put_away() {
+    let world = World::new().await;
+    let (store, template) = (&world.store, world.template.id);
+    world.running("dev", result(Outcome::Succeeded)).await; // Of version one.
+    let (two, three) = (imported(&world, "two").await, imported(&world, "three").await);
+    let broken = version(&world.ada, Some(template), "broken");
+    store.create_version(&broken).await.unwrap();
+    run(store, JobId::Import(broken.id), failed("syntax error")).await;
+    let waiting = version(&world.ada, Some(template), "waiting");
+    store.create_version(&waiting).await.unwrap();
+    store.activate_version(template, three, at(1)).await.unwrap();
+    assert_eq!(store.archive_unused(template, false, at(2)).await.unwrap(), [broken.id]);
+    assert_eq!(store.archive_unused(template, true, at(3)).await.unwrap(), [two]);
+    assert_eq!(store.archive_unused(template, true, at(4)).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_version_takes_a_free_name_and_its_old_one_is_free_then() {
+    let world = World::new().await;
+    let (store, template) = (&world.store, &world.template);
+    let two = imported(&world, "two").await;
+    let taken = store.update_version(two, Some("ONE"), None, at(1)).await;
+    assert!(matches!(taken, Err(UpdateVersionError::NameTaken(_))), "{taken:?}");
+    assert_eq!(store.update_version(two, Some("Two"), Some("why"), at(1)).await.unwrap().message, "why");
+    let renamed = store.update_version(two, Some("stable"), None, at(2)).await.unwrap();
+    assert_eq!((renamed.name.as_str(), renamed.message.as_str()), ("stable", "why"));
+    assert_eq!(store.version_by_name(template.id, "two").await.unwrap(), None);
+    assert_eq!(store.version_by_name(template.id, "Stable").await.unwrap().unwrap().id, two);
+    imported(&world, "two").await;
 }

@@ -2,9 +2,10 @@
 
 use super::ApiError;
 use berth_store::{
-    ActivateError, AgentError, AgentLogError, CancelError, ClaimError, CreateBuildError, CreateTemplateError, CreateUserError,
-    CreateVersionError, CreateWorkspaceError, DeleteTemplateError, ExtendWorkspaceError, FinishError, FirstUserError, LeaseError,
-    RenameWorkspaceError, TableError, UpdateTemplateError, UpdateUserError, UpdateWorkspaceError,
+    ActivateError, AgentError, AgentLogError, ArchiveVersionError, CancelError, ClaimError, CreateBuildError, CreateTemplateError,
+    CreateUserError, CreateVersionError, CreateWorkspaceError, DeleteTemplateError, ExtendWorkspaceError, FinishError,
+    FirstUserError, LeaseError, RenameWorkspaceError, TableError, UpdateTemplateError, UpdateUserError, UpdateVersionError,
+    UpdateWorkspaceError,
 };
 use http::StatusCode;
 
@@ -78,7 +79,30 @@ impl From<ActivateError> for ApiError {
             ActivateError::Missing(_) => Self::missing("template"),
             ActivateError::VersionMissing(_) => Self::bad(why).validation("id", "is no version of this template"),
             ActivateError::VersionNotReady { .. } => Self::bad(why).validation("id", "is not imported"),
+            ActivateError::Archived(_) => Self::conflict(format!("{why}: bring it back first")).validation("id", "is archived"),
             ActivateError::Table(error) => error.into(),
+        }
+    }
+}
+
+impl From<UpdateVersionError> for ApiError {
+    fn from(error: UpdateVersionError) -> Self {
+        let why = error.to_string();
+        match error {
+            UpdateVersionError::Missing(_) => Self::missing("template version"),
+            UpdateVersionError::NameTaken(_) => Self::conflict(why).validation("name", "is taken"),
+            UpdateVersionError::Table(error) => error.into(),
+        }
+    }
+}
+
+impl From<ArchiveVersionError> for ApiError {
+    fn from(error: ArchiveVersionError) -> Self {
+        let why = error.to_string();
+        match error {
+            ArchiveVersionError::Missing(_) => Self::missing("template version"),
+            ArchiveVersionError::Active(_) => Self::conflict(format!("{why}: make another one active first")),
+            ArchiveVersionError::Table(error) => error.into(),
         }
     }
 }

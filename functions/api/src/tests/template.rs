@@ -48,7 +48,8 @@ async fn an_archive_becomes_a_template() {
         (&asked[0]["name"], &asked[0]["default_value"], &asked[0]["required"]),
         (&json!("region"), &json!("us"), &json!(false))
     );
-    for path in ["resources", "variables", "presets", "external-auth", "logs"] {
+    world.by(&member).get(&format!("/api/v2/templateversions/{id}/variables")).await.refused(403);
+    for path in ["resources", "presets", "external-auth", "logs"] {
         assert_eq!(world.by(&member).get(&format!("/api/v2/templateversions/{id}/{path}")).await.is(200), json!([]));
     }
     let by_name = world.by(&member).get(&format!("{TEMPLATES}/LINUX")).await.is(200);
@@ -223,4 +224,160 @@ async fn a_renamed_template_is_renamed_for_its_workspaces_too() {
     let (other, _) = world.template(&admin, "linux", json!([])).await;
     let taken = world.by(&admin).patch(&format!("/api/v2/templates/{other}"), json!({ "name": "Debian" })).await.is(409);
     assert_eq!(taken["validations"][0]["field"], "name");
+}
+
+#[tokio::test]
+async fn an_archived_version_is_hidden_and_good_for_nothing_new() {
+    let world = World::new().await;
+    let (admin, bob) = (world.user("ada", &[Role::TemplateAdmin]).await, world.user("bob", &[]).await);
+    let (template, first) = world.template(&admin, "linux", json!([])).await;
+    let workspace = world.workspace(&bob, &template, "dev").await;
+    world.up(&workspace).await;
+    let path = format!("/api/v2/templates/{template}");
+    let archive = |version: &str| format!("/api/v2/templateversions/{version}/archive");
+    let active = world.by(&admin).post(&archive(&first), json!({})).await.refused(409);
+    assert!(active.ends_with("is the template's active one: make another one active first"), "{active}");
+    let second = world.version(&admin, Some(&template), json!([])).await;
+    world.by(&admin).patch(&format!("{path}/versions"), json!({ "id": second })).await.is(200);
+    assert_eq!(world.by(&admin).get(&path).await.is(200)["previous_version_id"], json!(first));
+    world.by(&bob).post(&archive(&first), json!({})).await.refused(403);
+    assert_eq!(world.by(&admin).post(&archive(&first), json!({})).await.is(200)["archived"], true);
+
+    let listed = |query: &str| format!("{path}/versions{query}");
+    assert_eq!(world.by(&admin).get(&listed("")).await.is(200).as_array().unwrap().len(), 1);
+    assert_eq!(world.by(&admin).get(&listed("?include_archived=true")).await.is(200).as_array().unwrap().len(), 2);
+    let promoted = world.by(&admin).patch(&format!("{path}/versions"), json!({ "id": first })).await.refused(409);
+    assert!(promoted.contains("is archived"), "{promoted}");
+    let made = json!({ "template_version_id": first, "name": "new" });
+    assert!(world.by(&bob).post("/api/v2/users/me/workspaces", made.clone()).await.refused(400).contains("is archived"));
+    let builds = format!("/api/v2/workspaces/{}/builds", workspace["id"].as_str().unwrap());
+    let stop = world.by(&bob).post(&builds, json!({ "transition": "stop" })).await.is(201);
+    assert_eq!(stop["template_version_id"], json!(first), "who has it keeps it");
+
+    world.by(&admin).post(&format!("/api/v2/templateversions/{first}/unarchive"), json!({})).await.is(200);
+    world.by(&bob).post("/api/v2/users/me/workspaces", made).await.is(201);
+}
+
+#[tokio::test]
+async fn what_nothing_uses_is_put_away_at_once() {
+    let world = World::new().await;
+    let admin = world.user("ada", &[Role::TemplateAdmin]).await;
+    let (template, _) = world.template(&admin, "linux", json!([])).await;
+    let second = world.version(&admin, Some(&template), json!([])).await;
+    let path = format!("/api/v2/templates/{template}/versions/archive");
+    assert_eq!(world.by(&admin).post(&path, json!({})).await.is(200)["archived_ids"], json!([]), "no import failed");
+    let archived = world.by(&admin).post(&path, json!({ "all": true })).await.is(200);
+    assert_eq!((&archived["template_id"], &archived["archived_ids"]), (&json!(template), &json!([second])));
+}
+
+#[tokio::test]
+async fn a_version_is_renamed_but_never_to_anothers_name() {
+    let world = World::new().await;
+    let admin = world.user("ada", &[Role::TemplateAdmin]).await;
+    let (template, first) = world.template(&admin, "linux", json!([])).await;
+    let second = world.version(&admin, Some(&template), json!([])).await;
+    let path = |version: &str| format!("/api/v2/templateversions/{version}");
+    let renamed = world.by(&admin).patch(&path(&first), json!({ "name": "stable", "message": "good" })).await.is(200);
+    assert_eq!((&renamed["name"], &renamed["message"]), (&json!("stable"), &json!("good")));
+    let taken = world.by(&admin).patch(&path(&second), json!({ "name": "Stable" })).await.is(409);
+    assert_eq!(taken["validations"][0]["field"], "name");
+    assert_eq!(world.by(&admin).patch(&path(&second), json!({ "name": "a b" })).await.is(400)["validations"][0]["field"], "name");
+    let found = world.by(&admin).get(&format!("/api/v2/templates/{template}/versions/stable")).await.is(200);
+    assert_eq!(found["id"], json!(first));
+}
+
+#[tokio::test]
+async fn a_deprecated_template_refuses_new_workspaces_and_keeps_the_old_ones() {
+    let world = World::new().await;
+    let (admin, bob) = (world.user("ada", &[Role::TemplateAdmin]).await, world.user("bob", &[]).await);
+    let (template, _) = world.template(&admin, "linux", json!([])).await;
+    let workspace = world.workspace(&bob, &template, "dev").await;
+    world.up(&workspace).await;
+    let path = format!("/api/v2/templates/{template}");
+    world.by(&admin).patch(&path, json!({ "deprecation_message": "use linux2" })).await.is(200);
+    let new = json!({ "template_id": template, "name": "new" });
+    for person in [&bob, &admin] {
+        let refused = world.by(person).post("/api/v2/users/me/workspaces", new.clone()).await.refused(400);
+        assert_eq!(refused, "template linux is deprecated: use linux2");
+    }
+    let builds = format!("/api/v2/workspaces/{}/builds", workspace["id"].as_str().unwrap());
+    world.by(&bob).post(&builds, json!({ "transition": "start" })).await.is(201);
+    world.by(&admin).patch(&path, json!({ "deprecation_message": "" })).await.is(200);
+    world.by(&bob).post("/api/v2/users/me/workspaces", new).await.is(201);
+}
+
+#[tokio::test]
+async fn a_template_can_demand_its_active_version_of_people_but_not_of_its_managers() {
+    let world = World::new().await;
+    let (root, bob) = (world.user("ada", &[Role::Owner]).await, world.user("bob", &[]).await);
+    let (template, first) = world.template(&root, "linux", json!([])).await;
+    let path = format!("/api/v2/templates/{template}");
+    let workspace = world.workspace(&bob, &template, "dev").await;
+    world.up(&workspace).await;
+    let second = world.version(&root, Some(&template), json!([])).await;
+    world.by(&root).patch(&format!("{path}/versions"), json!({ "id": second })).await.is(200);
+    world.by(&root).patch(&path, json!({ "require_active_version": true })).await.is(200);
+    let builds = format!("/api/v2/workspaces/{}/builds", workspace["id"].as_str().unwrap());
+    let refused = world.by(&bob).post(&builds, json!({ "transition": "start" })).await.refused(403);
+    assert_eq!(refused, "template linux lets workspaces start with its active version only: `berth update dev`");
+    let new = |name: &str| json!({ "template_version_id": first, "name": name });
+    world.by(&bob).post("/api/v2/users/me/workspaces", new("old")).await.refused(403);
+    world.by(&root).post("/api/v2/users/me/workspaces", new("old")).await.is(201);
+    let stop = world.by(&bob).post(&builds, json!({ "transition": "stop" })).await.is(201);
+    world.run(JobId::Build(stop["id"].as_str().unwrap().parse().unwrap()), json!({ "outcome": { "kind": "succeeded" } })).await;
+    let update = json!({ "transition": "start", "template_version_id": second });
+    world.by(&bob).post(&builds, update).await.is(201);
+}
+
+#[tokio::test]
+async fn variables_live_on_in_the_next_version_and_a_secret_is_never_shown() {
+    let world = World::new().await;
+    let admin = world.user("ada", &[Role::TemplateAdmin]).await;
+    let file = world.by(&admin).upload(archive(&[("main.tf", "terraform {}")])).await.is(201)["hash"].clone();
+    let declared = json!([
+        { "name": "region", "type": "string", "default": "us" },
+        { "name": "sizes", "type": "list(number)", "default": [1, 2] },
+        { "name": "password", "type": "string", "required": true, "sensitive": true },
+    ]);
+    let push = async |template: Option<&str>, values: serde_json::Value| {
+        let body = json!({ "file_id": file, "template_id": template, "user_variable_values": values });
+        let version = world.by(&admin).post(VERSIONS, body).await.is(201)["id"].as_str().unwrap().to_owned();
+        let finish = json!({ "outcome": { "kind": "succeeded" }, "imported": { "variables": declared } });
+        let (session, claimed) = world.claim(JobId::Import(version.parse().unwrap())).await;
+        world.by(&session).post(&format!("/api/v2/runner/jobs/{version}/finish"), finish).await.is(204);
+        (version, claimed["job"]["variables"].clone())
+    };
+    let value = |name: &str, value: &str| json!({ "name": name, "value": value });
+    let (first, _) = push(None, json!([value("password", "canary"), value("region", "eu"), value("unknown", "x")])).await;
+    let made = world.by(&admin).post(TEMPLATES, json!({ "name": "linux", "template_version_id": first })).await.is(201);
+    let template = made["id"].as_str().unwrap();
+    let (second, given) = push(Some(template), json!([value("region", "asia")])).await;
+    assert_eq!(given, json!({ "password": "canary", "region": "asia" }), "what the version does not declare is left behind");
+    let shown = world.by(&admin).get(&format!("/api/v2/templateversions/{second}/variables")).await.is(200);
+    assert!(!shown.to_string().contains("canary"), "{shown}");
+    let row = |name: &str| shown.as_array().unwrap().iter().find(|row| row["name"] == name).unwrap().clone();
+    assert_eq!((&row("region")["value"], &row("region")["default_value"]), (&json!("asia"), &json!("us")));
+    assert_eq!((&row("sizes")["value"], &row("sizes")["type"]), (&json!("[1,2]"), &json!("list(number)")));
+    assert_eq!((&row("password")["value"], &row("password")["sensitive"]), (&json!(""), &json!(true)));
+}
+
+#[tokio::test]
+async fn a_version_says_what_its_workspaces_are_made_of() {
+    let world = World::new().await;
+    let admin = world.user("ada", &[Role::TemplateAdmin]).await;
+    let file = world.by(&admin).upload(archive(&[("main.tf", "terraform {}")])).await.is(201)["hash"].clone();
+    let version = world.by(&admin).post(VERSIONS, json!({ "file_id": file })).await.is(201)["id"].as_str().unwrap().to_owned();
+    let start = super::fixture::up(berth_domain::AgentId(uuid::Uuid::from_u128(7)), "token-canary")["resources"].clone();
+    let found = json!({
+        "start": start, "stop": [{ "type": "berth_directory", "name": "home" }], "external_auth": [{ "id": "github", "optional": true }],
+    });
+    world.run(JobId::Import(version.parse().unwrap()), json!({ "outcome": { "kind": "succeeded" }, "imported": found })).await;
+    let path = |part: &str| format!("/api/v2/templateversions/{version}/{part}");
+    let resources = world.by(&admin).get(&path("resources")).await.is(200);
+    assert!(!resources.to_string().contains("canary"), "{resources}");
+    let row = |at: usize| (resources[at]["type"].clone(), resources[at]["workspace_transition"].clone());
+    assert_eq!((row(0), row(1)), ((json!("berth_process"), json!("start")), (json!("berth_directory"), json!("stop"))));
+    assert_eq!((&resources[0]["agents"][0]["name"], &resources[0]["job_id"]), (&json!("main"), &json!(version)));
+    let wanted = world.by(&admin).get(&path("external-auth")).await.is(200);
+    assert_eq!((&wanted[0]["id"], &wanted[0]["authenticated"]), (&json!("github"), &json!(false)));
 }

@@ -80,16 +80,38 @@ pub(crate) fn agent(build: &Build, on: &Resource, definition: &runner::Agent, si
     let lifecycle = row.map_or(Lifecycle::Created, |row| row.lifecycle);
     let text = |field: fn(&Agent) -> &String| row.map(field).cloned().unwrap_or_default();
     resource::Agent {
-        id: definition.id,
-        parent_id: None,
         created_at: row.map_or(on.created_at, |row| row.created_at),
         updated_at: row.map_or(on.created_at, |row| row.updated_at),
         first_connected_at: row.and_then(|row| row.first_connected_at),
         // Since when, not the time of this answer: a watched workspace must not be news at every look.
         last_connected_at: row.and_then(|row| connected(row, sight)),
-        disconnected_at: None,
         started_at: row.and_then(|row| row.started_at),
         ready_at: row.and_then(|row| row.ready_at),
+        status,
+        lifecycle_state: lifecycle,
+        expanded_directory: text(|row| &row.expanded_directory),
+        version: text(|row| &row.version),
+        apps: definition.apps.iter().map(|app| self::app(Some(build), definition, app)).collect(),
+        health: health(status, lifecycle),
+        logs_length: row.map_or(0, |row| row.logs_length),
+        logs_overflowed: row.is_some_and(|row| row.logs_overflowed),
+        ..planned(on, definition)
+    }
+}
+
+/// An agent that a plan foresees: what the template says of it, and nothing else.
+pub(crate) fn planned(on: &Resource, definition: &runner::Agent) -> resource::Agent {
+    let (status, lifecycle) = (AgentStatus::Connecting, Lifecycle::Created);
+    resource::Agent {
+        id: definition.id,
+        parent_id: None,
+        created_at: on.created_at,
+        updated_at: on.created_at,
+        first_connected_at: None,
+        last_connected_at: None,
+        disconnected_at: None,
+        started_at: None,
+        ready_at: None,
         status,
         lifecycle_state: lifecycle,
         name: definition.name.clone(),
@@ -99,18 +121,18 @@ pub(crate) fn agent(build: &Build, on: &Resource, definition: &runner::Agent, si
         operating_system: definition.os.clone(),
         environment_variables: BTreeMap::new(),
         directory: definition.directory.clone(),
-        expanded_directory: text(|row| &row.expanded_directory),
-        version: text(|row| &row.version),
+        expanded_directory: String::new(),
+        version: String::new(),
         api_version: String::new(),
-        apps: definition.apps.iter().map(|app| self::app(build, definition, app)).collect(),
+        apps: definition.apps.iter().map(|app| self::app(None, definition, app)).collect(),
         connection_timeout_seconds: definition.connection_timeout_seconds,
         troubleshooting_url: definition.troubleshooting_url.clone(),
         startup_script_behavior: definition.startup_script_behavior.clone(),
         login_before_ready: definition.startup_script_behavior != "blocking",
         display_apps: definition.display_apps.clone(),
         health: health(status, lifecycle),
-        logs_length: row.map_or(0, |row| row.logs_length),
-        logs_overflowed: row.is_some_and(|row| row.logs_overflowed),
+        logs_length: 0,
+        logs_overflowed: false,
         log_sources: definition.scripts.iter().map(|script| log_source(definition, script, on.created_at)).collect(),
         scripts: definition.scripts.iter().map(script).collect(),
         latency: BTreeMap::new(),
@@ -118,8 +140,9 @@ pub(crate) fn agent(build: &Build, on: &Resource, definition: &runner::Agent, si
     }
 }
 
-fn app(build: &Build, agent: &runner::Agent, app: &runner::App) -> App {
-    let host = || format!("{}--{}--{}--{}", app.slug, agent.name, build.workspace_name, build.owner_name);
+/// An app. Without a build there is no host for it yet.
+fn app(build: Option<&Build>, agent: &runner::Agent, app: &runner::App) -> App {
+    let host = |build: &Build| format!("{}--{}--{}--{}", app.slug, agent.name, build.workspace_name, build.owner_name);
     App {
         id: app.id,
         url: app.url.clone(),
@@ -129,7 +152,7 @@ fn app(build: &Build, agent: &runner::Agent, app: &runner::App) -> App {
         command: app.command.clone(),
         icon: app.icon.clone(),
         subdomain: app.subdomain,
-        subdomain_name: if app.subdomain { host() } else { String::new() },
+        subdomain_name: build.filter(|_| app.subdomain).map(host).unwrap_or_default(),
         sharing_level: app.share,
         healthcheck: app.healthcheck.clone(),
         health: if app.healthcheck.url.is_empty() { AppHealth::Disabled } else { AppHealth::Initializing },
