@@ -285,6 +285,54 @@ pub struct ExternalAuth {
     pub optional: bool,
 }
 
+/// A preset as `GET /api/v2/templateversions/{id}/presets` lists it, under Coder's capital names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "PascalCase")]
+pub struct Preset {
+    /// Identifier, to be named in a request for a build.
+    #[serde(rename = "ID")]
+    pub id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// The answers it gives.
+    pub parameters: Vec<PresetParameter>,
+    /// Whether it is chosen at first.
+    pub default: bool,
+    /// How many workspaces are to be kept ready.
+    pub desired_prebuild_instances: Option<u32>,
+    /// What it is for.
+    #[serde(default)]
+    pub description: String,
+    /// Picture.
+    #[serde(default)]
+    pub icon: String,
+}
+
+/// One answer of a preset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PresetParameter {
+    /// The parameter.
+    pub name: String,
+    /// The value as text.
+    pub value: String,
+}
+
+impl From<berth_domain::Preset> for Preset {
+    fn from(preset: berth_domain::Preset) -> Self {
+        let answer = |value: berth_domain::ParameterValue| PresetParameter { name: value.name, value: value.value };
+        Self {
+            id: preset.id,
+            name: preset.name,
+            parameters: preset.parameters.into_iter().map(answer).collect(),
+            default: preset.default,
+            desired_prebuild_instances: preset.prebuilds,
+            description: preset.description,
+            icon: preset.icon,
+        }
+    }
+}
+
 /// A parameter as `GET /api/v2/templateversions/{id}/rich-parameters` lists it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RichParameter {

@@ -20,6 +20,7 @@ mod host_key;
 mod init_script;
 mod limit;
 mod log;
+mod markdown;
 mod page;
 mod parameter;
 mod password;

@@ -122,7 +122,7 @@ fn templates() -> Vec<Route> {
         get(SignedIn, "/api/v2/templateversions/{version}/rich-parameters", version::rich_parameters),
         get(SignedIn, "/api/v2/templateversions/{version}/resources", version::resources),
         get(Templates, "/api/v2/templateversions/{version}/variables", version::variables),
-        get(SignedIn, "/api/v2/templateversions/{version}/presets", version::nothing),
+        get(SignedIn, "/api/v2/templateversions/{version}/presets", version::presets),
         get(SignedIn, "/api/v2/templateversions/{version}/external-auth", version::external_auth),
         get(SignedIn, "/api/v2/organizations/{organization}/templates", template::list_of),
         post(Templates, "/api/v2/organizations/{organization}/templates", template::create),

@@ -6,6 +6,7 @@ mod fixture;
 mod junk;
 mod machine;
 mod matrix;
+mod parameter;
 mod person;
 mod socket;
 mod template;

@@ -5,14 +5,15 @@ use crate::{
     body::{Asked, Json, Segment},
     buildinfo::check_organization,
     error::{Answer, ApiError},
+    markdown,
     session::{Authenticated, SignedIn},
     template, view,
 };
 use axum::extract::State;
-use berth_domain::{FileId, Secret, TemplateId, Timestamp, Transition, VersionId, limit::MESSAGE_BYTES_MAX};
+use berth_domain::{FileId, Parameter, Secret, TemplateId, Timestamp, Transition, VersionId, limit::MESSAGE_BYTES_MAX};
 use berth_store::{Imported, Job, JobId, Template, Version, Workspace};
 use berth_wire::template::{
-    ArchiveVersions, ArchivedVersions, CreateVersion, ExternalAuth, RichParameter, UpdateVersion, VariableValue,
+    ArchiveVersions, ArchivedVersions, CreateVersion, ExternalAuth, Preset, RichParameter, UpdateVersion, VariableValue,
 };
 use http::StatusCode;
 use serde::Deserialize;
@@ -234,17 +235,20 @@ pub(crate) async fn rich_parameters(
     Segment(id): Segment<VersionId>,
 ) -> Answer<Json<Vec<RichParameter>>> {
     let version = readable(&api, &caller, id).await?;
-    Ok(Json(version.imported.parameters.into_iter().map(RichParameter::from).collect()))
+    let shown = |parameter: Parameter| {
+        let description_plaintext = markdown::plain(&parameter.description);
+        RichParameter { description_plaintext, ..RichParameter::from(parameter) }
+    };
+    Ok(Json(version.imported.parameters.into_iter().map(shown).collect()))
 }
 
-/// Lists that a version has none of (yet).
-pub(crate) async fn nothing(
+pub(crate) async fn presets(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
     Segment(id): Segment<VersionId>,
-) -> Answer<Json<[u8; 0]>> {
-    readable(&api, &caller, id).await?;
-    Ok(Json([]))
+) -> Answer<Json<Vec<Preset>>> {
+    let version = readable(&api, &caller, id).await?;
+    Ok(Json(version.imported.presets.into_iter().map(Preset::from).collect()))
 }
 
 /// A page of a list.

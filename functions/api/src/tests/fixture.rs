@@ -193,16 +193,17 @@ impl World {
     }
 
     pub(super) async fn version(&self, admin: &str, template: Option<&str>, parameters: Value) -> String {
+        self.imported(admin, template, json!({ "parameters": parameters })).await
+    }
+
+    /// A version whose import found this.
+    pub(super) async fn imported(&self, admin: &str, template: Option<&str>, imported: Value) -> String {
         let file = self.by(admin).upload(archive(&[("main.tf", "terraform {}")])).await;
         assert!(file.status.is_success(), "{file:?}");
         let body = json!({ "file_id": file.json()["hash"], "template_id": template, "storage_method": "file", "provisioner": "terraform" });
         let version = self.by(admin).post("/api/v2/organizations/default/templateversions", body).await.is(201);
         let id = version["id"].as_str().unwrap().to_owned();
-        self.run(
-            JobId::Import(id.parse().unwrap()),
-            json!({ "outcome": { "kind": "succeeded" }, "imported": { "parameters": parameters } }),
-        )
-        .await;
+        self.run(JobId::Import(id.parse().unwrap()), json!({ "outcome": { "kind": "succeeded" }, "imported": imported })).await;
         id
     }
 
