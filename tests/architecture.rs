@@ -14,7 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("berth-reap", &["berth-domain", "berth-wire", "berth-store"]),
     ("berth-sweep", &["berth-domain", "berth-wire", "berth-store"]),
     ("berth-relay", &["berth-domain", "berth-wire", "berth-net", "berth-client"]),
-    ("berth-provider", &[]),
+    ("berth-provider", &["berth-domain"]),
     ("berth-runner", &["berth-domain", "berth-wire", "berth-client", "berth-provider"]),
     ("berth-agent", &["berth-domain", "berth-wire", "berth-client", "berth-net"]),
     ("berth-cli", &["berth-domain", "berth-wire", "berth-client", "berth-net"]),

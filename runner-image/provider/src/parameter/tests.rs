@@ -6,6 +6,7 @@
 //! outcome is the value in single quotes, or words that the error must contain.
 
 use super::*;
+use berth_domain::parameter::{ParameterOption, ParameterRule};
 
 const CASES: &[&str] = &[
     // Nothing is given.
@@ -113,6 +114,14 @@ const CASES: &[&str] = &[
     "checkbox | - | true | - | - | - => 'true'",
 ];
 
+fn blank(kind: &str) -> Parameter {
+    serde_json::from_value(serde_json::json!({ "name": "p", "type": kind })).unwrap()
+}
+
+fn option(name: &str, value: &str) -> ParameterOption {
+    ParameterOption { name: name.into(), value: value.into(), ..ParameterOption::default() }
+}
+
 fn case(text: &str) -> (Parameter, Option<String>, Option<String>) {
     let columns: Vec<_> = text.split(" | ").collect();
     let [kind, previous, input, default, options, validation] = columns[..] else { panic!("{text}: six columns") };
@@ -127,26 +136,26 @@ fn case(text: &str) -> (Parameter, Option<String>, Option<String>) {
     let options = text(options).unwrap_or_default();
     let values: Vec<_> = options.split(',').filter(|value| !value.is_empty()).collect();
     let parameter = Parameter {
-        kind: kind_of_form(kind).unwrap_or(kind).into(),
         form_type: kind_of_form(kind).map_or("", |_| kind).into(),
         default: text(default),
-        options: (0..).zip(&values).map(|(index, value)| Choice { name: format!("{index}"), value: (*value).into() }).collect(),
-        validation: text(validation).map(|validation| rules(&validation)),
-        ..Parameter::default()
+        options: (0..).zip(&values).map(|(index, value)| option(&format!("{index}"), value)).collect(),
+        rule: text(validation).map(|validation| rules(&validation)).unwrap_or_default(),
+        ..blank(kind_of_form(kind).unwrap_or(kind))
     };
     (parameter, text(input), text(previous))
 }
 
-fn rules(text: &str) -> Validation {
+fn rules(text: &str) -> ParameterRule {
     let range = text.split_once("..").filter(|(min, _)| min.parse::<i64>().is_ok());
+    let declared = ParameterRule { declared: true, ..ParameterRule::default() };
+    let words = |text: &str| Some(text.to_owned());
     match (text, range) {
-        ("inc", _) => Validation { monotonic: "increasing".into(), error: "order".into(), ..Validation::default() },
-        ("dec", _) => Validation { monotonic: "decreasing".into(), error: "order".into(), ..Validation::default() },
+        ("inc", _) => ParameterRule { monotonic: words("increasing"), error: words("order"), ..declared },
+        ("dec", _) => ParameterRule { monotonic: words("decreasing"), error: words("order"), ..declared },
         (_, Some((min, max))) => {
-            let error = "{min} < {value} < {max}".into();
-            Validation { min: min.parse().ok(), max: max.parse().ok(), error, ..Validation::default() }
+            ParameterRule { min: min.parse().ok(), max: max.parse().ok(), error: words("{min} < {value} < {max}"), ..declared }
         }
-        (regex, None) => Validation { regex: regex.into(), error: "no match".into(), ..Validation::default() },
+        (regex, None) => ParameterRule { regex: words(regex), error: words("no match"), ..declared },
     }
 }
 
@@ -156,7 +165,7 @@ fn every_case_of_the_table_has_its_outcome() {
     for text in CASES {
         let (given, expected) = text.split_once(" => ").unwrap();
         let (parameter, input, previous) = case(given);
-        let outcome = parameter.resolve(input.as_deref(), previous.as_deref());
+        let outcome = resolve(&parameter, input.as_deref(), previous.as_deref());
         let good = match (&outcome, expected.strip_prefix('\'').and_then(|value| value.strip_suffix('\''))) {
             (Ok(resolved), Some(value)) => resolved.value == value,
             (Err(diagnostic), None) => format!("{} {}", diagnostic.summary, diagnostic.detail).contains(expected),
@@ -189,9 +198,9 @@ fn each_type_has_its_form_types_and_the_first_is_the_default() {
                 "list(string)" if *form_type != "multi-select" => "[]",
                 _ => "a",
             };
-            let options = if has_options { vec![Choice { name: "one".into(), value: option.into() }] } else { Vec::new() };
-            let parameter = Parameter { kind: kind.into(), form_type: (*form_type).into(), options, ..Parameter::default() };
-            let resolved = parameter.resolve(None, None).map(|resolved| resolved.form_type).ok();
+            let options = if has_options { vec![self::option("one", option)] } else { Vec::new() };
+            let parameter = Parameter { form_type: (*form_type).into(), options, ..blank(kind) };
+            let resolved = resolve(&parameter, None, None).map(|resolved| resolved.form_type).ok();
             let expected =
                 if form_type.is_empty() { allowed.split(' ').next() } else { allowed.split(' ').find(|one| one == form_type) };
             assert_eq!(resolved.as_deref(), expected, "{kind} {has_options} {form_type}");
@@ -202,20 +211,20 @@ fn each_type_has_its_form_types_and_the_first_is_the_default() {
 #[test]
 fn an_ephemeral_parameter_is_mutable_and_has_a_default() {
     let parameter = |mutable, default: Option<&str>| Parameter {
-        kind: "string".into(),
         ephemeral: true,
         mutable,
         default: default.map(str::to_owned),
-        ..Parameter::default()
+        ..blank("string")
     };
-    assert!(parameter(true, Some("x")).resolve(None, None).is_ok());
-    assert!(parameter(false, Some("x")).resolve(None, None).unwrap_err().detail.contains("mutable"));
-    assert!(parameter(true, None).resolve(None, None).unwrap_err().detail.contains("default"));
+    let resolve = |parameter: Parameter| resolve(&parameter, None, None);
+    assert!(resolve(parameter(true, Some("x"))).is_ok());
+    assert!(resolve(parameter(false, Some("x"))).unwrap_err().detail.contains("mutable"));
+    assert!(resolve(parameter(true, None)).unwrap_err().detail.contains("default"));
 }
 
 #[test]
 fn an_error_about_the_default_points_at_it_and_one_about_the_input_does_not() {
-    let parameter = Parameter { kind: "number".into(), default: Some("x".into()), ..Parameter::default() };
-    assert!(!parameter.resolve(None, None).unwrap_err().path.is_empty());
-    assert!(parameter.resolve(Some("y"), None).unwrap_err().path.is_empty());
+    let parameter = Parameter { default: Some("x".into()), ..blank("number") };
+    assert!(!resolve(&parameter, None, None).unwrap_err().path.is_empty());
+    assert!(resolve(&parameter, Some("y"), None).unwrap_err().path.is_empty());
 }

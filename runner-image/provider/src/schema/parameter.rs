@@ -1,10 +1,12 @@
 //! `data.coder_parameter`; its rules are in [`crate::parameter`].
 
+use berth_domain::parameter::{Parameter, ParameterOption, ParameterRule};
+
 use super::{Attribute, Block, Default, ID, Nested, Noun, Rule, Type};
 use crate::behaviour::{Context, new_uuid};
 use crate::diagnostic::Diagnostic;
 use crate::environment::{parameter_env_name, parameter_previous_env_name};
-use crate::parameter::{Choice, FORM_TYPES, Parameter, TYPES, Validation};
+use crate::parameter::{FORM_TYPES, TYPES, resolve};
 use crate::value::{Object, Value, at, text_at, true_at};
 
 const OPTION: &[Attribute] = &[
@@ -58,11 +60,14 @@ pub(super) static PARAMETER: Noun = Noun::data(
 .doc("A question that the developer answers when a workspace is built.");
 
 fn read(context: &Context, object: &mut Object) -> Vec<Diagnostic> {
-    let parameter = declared(object);
+    let parameter = match declared(object) {
+        Ok(parameter) => parameter,
+        Err(diagnostic) => return vec![diagnostic],
+    };
     let name = text_at(object, "name");
     let input = context.environment.given(&parameter_env_name(name));
     let previous = context.environment.given(&parameter_previous_env_name(name));
-    let resolved = match parameter.resolve(input, previous) {
+    let resolved = match resolve(&parameter, input, previous) {
         Ok(resolved) => resolved,
         Err(mut diagnostic) => {
             diagnostic.detail = format!("parameter \"{name}\": {}", diagnostic.detail);
@@ -77,23 +82,39 @@ fn read(context: &Context, object: &mut Object) -> Vec<Diagnostic> {
     Vec::new()
 }
 
-fn declared(object: &Object) -> Parameter {
+fn declared(object: &Object) -> Result<Parameter, Diagnostic> {
     let blocks = |name: &str| at(object, name).elements().iter().filter_map(Value::as_object);
     let owned = |object: &Object, name: &str| text_at(object, name).to_owned();
-    Parameter {
-        kind: owned(object, "type"),
+    let option = |option: &Object| ParameterOption {
+        name: owned(option, "name"),
+        value: owned(option, "value"),
+        ..ParameterOption::default()
+    };
+    Ok(Parameter {
+        name: owned(object, "name"),
+        display_name: String::new(),
+        description: String::new(),
+        kind: text_at(object, "type").parse().map_err(|why: String| Diagnostic::error("invalid type", why).about("type"))?,
         form_type: owned(object, "form_type"),
         mutable: true_at(object, "mutable"),
-        ephemeral: true_at(object, "ephemeral"),
         default: at(object, "default").as_text().map(str::to_owned),
-        options: blocks("option").map(|option| Choice { name: owned(option, "name"), value: owned(option, "value") }).collect(),
-        validation: blocks("validation").next().map(|rules| Validation {
-            min: at(rules, "min").as_whole(),
-            max: at(rules, "max").as_whole(),
-            monotonic: owned(rules, "monotonic"),
-            regex: owned(rules, "regex"),
-            error: owned(rules, "error"),
-        }),
+        icon: String::new(),
+        options: blocks("option").map(option).collect(),
+        rule: blocks("validation").next().map(rule).unwrap_or_default(),
+        ephemeral: true_at(object, "ephemeral"),
+        order: 0,
+    })
+}
+
+fn rule(block: &Object) -> ParameterRule {
+    let given = |name: &str| Some(text_at(block, name).to_owned()).filter(|text| !text.is_empty());
+    ParameterRule {
+        declared: true,
+        min: at(block, "min").as_whole(),
+        max: at(block, "max").as_whole(),
+        monotonic: given("monotonic"),
+        regex: given("regex"),
+        error: given("error"),
     }
 }
 
