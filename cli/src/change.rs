@@ -9,11 +9,12 @@ use crate::{
 use berth_client::Client;
 use berth_wire::{
     build::{Build, CreateBuild},
-    domain::{BuildReason, FailureCode, Transition, WorkspaceStatus},
+    domain::{AutomaticUpdates, BuildReason, FailureCode, Transition, WorkspaceStatus},
     resource::Agent,
     workspace::Workspace,
 };
 use clap::Args;
+use uuid::Uuid;
 
 /// The flags of verbs that build.
 #[derive(Debug, Clone, Default, Args)]
@@ -41,6 +42,15 @@ impl ChangeFlags {
 #[must_use]
 pub fn request(transition: Transition, reason: Option<BuildReason>) -> CreateBuild {
     CreateBuild { reason: Some(reason.unwrap_or(BuildReason::Cli)), ..CreateBuild::new(transition) }
+}
+
+/// The version that the next start builds, unless another one is asked for.
+#[must_use]
+pub fn start_version(workspace: &Workspace) -> Uuid {
+    match workspace.automatic_updates {
+        AutomaticUpdates::Always => workspace.template_active_version_id,
+        AutomaticUpdates::Never => workspace.latest_build.template_version_id,
+    }
 }
 
 /// Starts a build and follows it to its good end.

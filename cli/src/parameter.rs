@@ -1,180 +1,276 @@
-//! Answers to a template's parameters: from flags, from a file, from the person.
+//! Answers to a template's parameters: from flags, from a file, from another workspace, from a preset, from the person.
+
+mod ask;
+mod file;
+mod preset;
+mod rebuild;
+
+pub use preset::{Choice, choose};
+pub use rebuild::Typed;
 
 use crate::{
-    config::{plain, read_optional},
+    config::Environment,
     failure::{Failure, Outcome},
-    printer::Printer,
+    printer::{Printer, printable, render, table},
 };
 use berth_wire::{
     domain::{
-        ParameterValue,
-        parameter::{Parameter, ParameterRule, ParameterType},
+        ParameterError, ParameterValue,
+        parameter::{self, Answers, Parameter, ParameterRule, ParameterType},
     },
     template::RichParameter,
 };
 use clap::Args;
-use inquire::{
-    Confirm, MultiSelect, Select, Text,
-    validator::{ErrorMessage, Validation},
-};
 use std::{collections::BTreeMap, path::PathBuf};
+
+/// A summary cuts values that are longer than this, in characters.
+const SUMMARY_CHARS: usize = 60;
 
 /// The flags that answer parameters.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Parameters")]
 pub struct ParameterFlags {
-    /// Answer to a parameter of the template; may be repeated
+    /// Answer to a parameter of the template; may be repeated [variable: CODER_RICH_PARAMETER]
     #[arg(long = "parameter", value_name = "NAME=VALUE")]
     pub parameter: Vec<String>,
-    /// File of answers: `name: value` lines, or a JSON object
+    /// YAML or JSON file of answers: `name: value` [variable: CODER_RICH_PARAMETER_FILE]
     #[arg(long, value_name = "FILE")]
     pub rich_parameter_file: Option<PathBuf>,
+    /// What to offer, and to take without asking with --yes, instead of the template's default; may be repeated [variable:
+    /// CODER_RICH_PARAMETER_DEFAULT]
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub parameter_default: Vec<String>,
+    /// Answer to a parameter that holds for this build only; may be repeated
+    #[arg(long, alias = "build-option", value_name = "NAME=VALUE")]
+    pub ephemeral_parameter: Vec<String>,
+    /// Ask for the parameters that hold for one build only
+    #[arg(long, alias = "build-options")]
+    pub prompt_ephemeral_parameters: bool,
+}
+
+/// Whether to ask again for what is known.
+#[derive(Debug, Clone, Copy, Default, Args)]
+#[command(next_help_heading = "Parameters")]
+pub struct AlwaysPrompt {
+    /// Ask for every parameter that may change, offering what the workspace has
+    #[arg(long)]
+    pub always_prompt: bool,
+}
+
+/// Answers given before anything is asked.
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    /// By flags, variables and the file.
+    pub values: BTreeMap<String, String>,
+    /// What to offer instead of the template's defaults.
+    pub defaults: BTreeMap<String, String>,
 }
 
 impl ParameterFlags {
-    /// The answers given. A flag wins over the file.
+    /// The answers given. A flag wins over the variable, both over the file.
     ///
     /// # Errors
     /// When a flag is not `name=value`, or the file cannot be read.
-    pub fn given(&self) -> Outcome<Vec<ParameterValue>> {
-        let mut values = BTreeMap::new();
-        if let Some(path) = &self.rich_parameter_file {
-            let text = read_optional(path)?.ok_or_else(|| {
-                let missing = plain(&std::io::Error::from(std::io::ErrorKind::NotFound));
-                Failure::usage(format!("cannot read {}: {missing}", path.display())).hint("name an existing file")
-            })?;
-            values.extend(
-                parse_file(&text)
-                    .map_err(|why| Failure::usage(format!("{}: {why}", path.display())).hint("write `name: value` lines"))?,
-            );
+    pub fn given(&self, environment: &Environment) -> Outcome<Given> {
+        let mut given = Given::default();
+        let path = self.rich_parameter_file.clone().or_else(|| environment.setting("RICH_PARAMETER_FILE").map(PathBuf::from));
+        if let Some(path) = path {
+            given.values.extend(file::read(&path)?);
         }
-        for flag in &self.parameter {
-            let Some((name, value)) = flag.split_once('=') else {
-                return Err(Failure::usage(format!("--parameter {flag:?} has no value")).hint("write --parameter name=value"));
+        extend(&mut given.values, "the variable RICH_PARAMETER", environment.setting("RICH_PARAMETER"))?;
+        extend(&mut given.values, "--parameter", &self.parameter)?;
+        extend(&mut given.values, "--ephemeral-parameter", &self.ephemeral_parameter)?;
+        extend(&mut given.defaults, "the variable RICH_PARAMETER_DEFAULT", environment.setting("RICH_PARAMETER_DEFAULT"))?;
+        extend(&mut given.defaults, "--parameter-default", &self.parameter_default)?;
+        Ok(given)
+    }
+}
+
+/// Adds the pairs of flags or of a variable.
+fn extend(values: &mut BTreeMap<String, String>, source: &str, texts: impl IntoIterator<Item = impl AsRef<str>>) -> Outcome {
+    for text in texts {
+        for field in fields(text.as_ref(), source) {
+            let Some((name, value)) = field.split_once('=') else {
+                return Err(Failure::usage(format!("{source} {field:?} has no value")).hint("write --parameter name=value"));
             };
             values.insert(name.trim().to_owned(), value.to_owned());
         }
-        Ok(values.into_iter().map(|(name, value)| ParameterValue { name, value }).collect())
     }
+    Ok(())
 }
 
-/// Checks the given answers and gets the missing ones: from the person when there is one to ask, else the template's defaults are left to stand.
+/// The pairs in the text of one flag: the text as it is, or, as scripts for `coder` quote it, comma-separated `"name=value"` with
+/// doubled quotes inside. A variable holds several, quoted or not.
+fn fields(text: &str, source: &str) -> Vec<String> {
+    if !text.starts_with('"') && source.starts_with("--") {
+        return vec![text.to_owned()];
+    }
+    let mut fields = vec![String::new()];
+    let (mut is_quoted, mut characters) = (false, text.chars().peekable());
+    while let Some(character) = characters.next() {
+        let Some(field) = fields.last_mut() else { break };
+        match character {
+            '"' if is_quoted && characters.next_if_eq(&'"').is_some() => field.push('"'),
+            '"' => is_quoted = !is_quoted,
+            ',' if !is_quoted => fields.push(String::new()),
+            other => field.push(other),
+        }
+    }
+    fields
+}
+
+/// What is asked, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    /// What the version asks.
+    pub parameters: &'a [Parameter],
+    /// The answers of the workspace's latest build; none for a new workspace.
+    pub previous: Option<&'a [ParameterValue]>,
+    /// The answers of the chosen preset.
+    pub preset: &'a [ParameterValue],
+    /// Whether nothing is asked that has a default.
+    pub yes: bool,
+    /// Whether what the workspace has is asked for again.
+    pub always: bool,
+    /// Whether parameters that hold for one build only are asked for.
+    pub ephemeral: bool,
+}
+
+/// The parameters of a version as the rules know them.
 ///
 /// # Errors
-/// When an answer will not do, names no parameter, or is missing and cannot be asked for. The failure names the flag.
-pub fn complete(asked: &[RichParameter], given: Vec<ParameterValue>, printer: Printer, ask: bool) -> Outcome<Vec<ParameterValue>> {
-    let parameters: Vec<Parameter> = asked.iter().map(to_domain).collect::<Result<_, _>>()?;
-    for value in &given {
-        let Some(parameter) = parameters.iter().find(|parameter| parameter.name == value.name) else {
-            return Err(unknown(value, &parameters));
-        };
-        parameter.check(&value.value, None).map_err(|why| {
-            Failure::usage(format!("parameter {:?}: {why}", value.name))
-                .hint(format!("give another value: --parameter {}=...", value.name))
-        })?;
-    }
-    let mut values = given;
-    for parameter in &parameters {
-        if values.iter().any(|value| value.name == parameter.name) {
-            continue;
-        }
-        if ask && printer.is_interactive() {
-            values.push(ParameterValue { name: parameter.name.clone(), value: question(parameter)? });
-        } else if parameter.default.is_none() {
-            let clause = format!("parameter {:?} needs a value", parameter.name);
-            return Err(Failure::usage(clause).hint(format!("--parameter {}={}", parameter.name, example(parameter))));
-        }
-    }
-    Ok(values)
+/// When the deployment is newer and has a type that this program does not know.
+pub fn known(asked: &[RichParameter]) -> Outcome<Vec<Parameter>> {
+    asked.iter().map(to_domain).collect()
 }
 
-fn unknown(value: &ParameterValue, parameters: &[Parameter]) -> Failure {
-    let names: Vec<&str> = parameters.iter().map(|parameter| parameter.name.as_str()).collect();
-    let hint =
-        if names.is_empty() { "it has none; leave --parameter away".to_owned() } else { format!("it has {}", names.join(", ")) };
-    Failure::usage(format!("the template has no parameter {:?}", value.name)).hint(hint)
+impl Asking<'_> {
+    /// The answers to send: those given, and those asked for. Nothing is sent before all of them will do.
+    ///
+    /// # Errors
+    /// When an answer will not do, names no parameter, or is missing and cannot be asked for. The failure names all of them and the flags.
+    pub fn complete(self, mut given: Given, printer: Printer) -> Outcome<Vec<ParameterValue>> {
+        let may_ask = printer.is_interactive() && !self.yes;
+        let open = self.problems(&given.values)?;
+        if !may_ask {
+            self.take_defaults(&mut given);
+            let left: Vec<_> = self.problems(&given.values)?;
+            return if left.is_empty() { Ok(pairs(given.values)) } else { Err(refusal(&left, self.parameters)) };
+        }
+        let asked: Vec<_> = self.parameters.iter().filter(|parameter| self.is_asked(parameter, &given, &open)).collect();
+        for parameter in asked {
+            let kept = |problem: &&ParameterError| matches!(problem, ParameterError::Kept { name, .. } if *name == parameter.name);
+            if let Some(problem) = open.iter().find(kept) {
+                printer.warn(printable(&problem.to_string()));
+            }
+            let known = ask::Known { before: self.before(parameter), offered: self.offered(parameter, &given) };
+            given.values.insert(parameter.name.clone(), ask::answer(printer, parameter, known)?);
+        }
+        let left = self.problems(&given.values)?;
+        if left.is_empty() { Ok(pairs(given.values)) } else { Err(refusal(&left, self.parameters)) }
+    }
+
+    /// What is open: what is missing, and what the workspace has but the version does not allow. Whatever else is wrong fails.
+    fn problems(&self, values: &BTreeMap<String, String>) -> Outcome<Vec<ParameterError>> {
+        let given = pairs(values.clone());
+        let answers = Answers { preset: self.preset, given: &given, previous: self.previous };
+        let Err(errors) = parameter::resolve(self.parameters, answers) else { return Ok(Vec::new()) };
+        let is_open = |error: &ParameterError| matches!(error, ParameterError::Missing(_) | ParameterError::Kept { .. });
+        if errors.iter().all(is_open) { Ok(errors) } else { Err(refusal(&errors, self.parameters)) }
+    }
+
+    fn is_asked(&self, parameter: &Parameter, given: &Given, open: &[ParameterError]) -> bool {
+        let is_answered = given.values.contains_key(&parameter.name) || has(self.preset, &parameter.name);
+        let is_open = open.iter().any(|problem| problem.field() == parameter.name);
+        let is_new = self.previous.is_none_or(|previous| !has(previous, &parameter.name));
+        let is_due = match parameter.ephemeral {
+            true => self.ephemeral,
+            false => is_new || (self.always && parameter.mutable),
+        };
+        !is_answered && (is_open || is_due)
+    }
+
+    /// Without anyone to ask, `--parameter-default` stands in for the template's.
+    fn take_defaults(&self, given: &mut Given) {
+        for parameter in self.parameters {
+            let is_answered = given.values.contains_key(&parameter.name) || has(self.preset, &parameter.name);
+            let is_new = self.previous.is_none_or(|previous| !has(previous, &parameter.name));
+            if let Some(default) = given.defaults.get(&parameter.name).filter(|_| !is_answered && is_new) {
+                given.values.insert(parameter.name.clone(), default.clone());
+            }
+        }
+    }
+
+    fn before(&self, parameter: &Parameter) -> Option<String> {
+        let previous = self.previous.filter(|_| !parameter.ephemeral)?;
+        previous.iter().find(|value| value.name == parameter.name).map(|value| value.value.clone())
+    }
+
+    /// The answer that an empty line gives: what the workspace has, else the default. One that will not do is not offered.
+    fn offered(&self, parameter: &Parameter, given: &Given) -> Option<String> {
+        let before = self.before(parameter);
+        let mut candidates =
+            [before.clone(), given.defaults.get(&parameter.name).cloned(), parameter.default.clone()].into_iter().flatten();
+        candidates.find(|text| parameter.check(text, before.as_deref()).is_ok())
+    }
+}
+
+fn has(values: &[ParameterValue], name: &str) -> bool {
+    values.iter().any(|value| value.name == name)
+}
+
+fn pairs(values: BTreeMap<String, String>) -> Vec<ParameterValue> {
+    values.into_iter().map(|(name, value)| ParameterValue { name, value }).collect()
+}
+
+/// All that is wrong in one failure, and the flags that mend it.
+fn refusal(errors: &[ParameterError], parameters: &[Parameter]) -> Failure {
+    let missing: Vec<&str> =
+        errors.iter().filter(|error| matches!(error, ParameterError::Missing(_))).map(ParameterError::field).collect();
+    let mut clauses: Vec<String> =
+        errors.iter().filter(|error| !matches!(error, ParameterError::Missing(_))).map(ToString::to_string).collect();
+    match missing.as_slice() {
+        [] => {}
+        [one] => clauses.push(format!("parameter {one:?} needs a value")),
+        several => clauses.push(format!("{} parameters need a value: {}", several.len(), several.join(", "))),
+    }
+    let hints: Vec<String> = errors.iter().map(|error| remedy(error, parameters)).collect();
+    let flags: Vec<&str> = hints.iter().filter(|hint| hint.starts_with("--")).map(String::as_str).collect();
+    let hint = match hints.iter().find(|hint| !hint.starts_with("--")) {
+        Some(words) => words.clone(),
+        None => flags.join(" "),
+    };
+    Failure::usage(clauses.join("; ")).hint(hint)
+}
+
+/// The flag that mends it, or words when none does.
+fn remedy(error: &ParameterError, parameters: &[Parameter]) -> String {
+    let names = || parameters.iter().map(|parameter| parameter.name.as_str()).collect::<Vec<_>>().join(", ");
+    match error {
+        ParameterError::Unknown(_) if parameters.is_empty() => "it has none; leave --parameter away".to_owned(),
+        ParameterError::Unknown(_) => format!("it has {}", names()),
+        ParameterError::Immutable(name) => format!("leave {name} away; another value needs a new workspace"),
+        other => {
+            let parameter = parameters.iter().find(|parameter| parameter.name == other.field());
+            format!("--parameter {}={}", other.field(), parameter.map_or("VALUE".to_owned(), example))
+        }
+    }
 }
 
 /// What a value could look like, for the hint.
 fn example(parameter: &Parameter) -> String {
+    let quoted = |text: &str| {
+        let is_plain = text.chars().all(|character| character.is_ascii_alphanumeric() || "-_./:+@%,".contains(character));
+        if is_plain && !text.is_empty() { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    };
     match (parameter.options.first(), parameter.kind) {
-        (Some(option), _) => option.value.clone(),
-        (None, ParameterType::Number) => parameter.rule.min.unwrap_or(1).to_string(),
+        (Some(option), _) if parameter.takes_several() => quoted(&serde_json::json!([option.value]).to_string()),
+        (Some(option), _) => quoted(&option.value),
+        (None, ParameterType::Number) => parameter.rule.min.or(parameter.rule.max).unwrap_or(1).to_string(),
         (None, ParameterType::Bool) => "true".to_owned(),
         (None, ParameterType::ListString) => "'[\"one\",\"two\"]'".to_owned(),
         (None, ParameterType::String) => "VALUE".to_owned(),
     }
-}
-
-fn question(parameter: &Parameter) -> Outcome<String> {
-    let label = if parameter.display_name.is_empty() { &parameter.name } else { &parameter.display_name };
-    let question = format!("{label}:");
-    let help = crate::printer::printable(&parameter.description).lines().next().unwrap_or_default().to_owned();
-    let help = (!help.is_empty()).then_some(help);
-    crate::prompt::answer(match (parameter.kind, parameter.options.is_empty()) {
-        (ParameterType::ListString, false) => ask_several(parameter, &question, help.as_deref()),
-        (_, false) => ask_choice(parameter, &question, help.as_deref()),
-        (ParameterType::Bool, true) => {
-            let mut ask = Confirm::new(&question);
-            ask.help_message = help.as_deref();
-            ask.default = parameter.default.as_deref().map(|default| default == "true");
-            ask.prompt().map(|yes| yes.to_string())
-        }
-        _ => ask_text(parameter, &question, help.as_deref()),
-    })
-}
-
-type Asked = Result<String, inquire::InquireError>;
-
-fn ask_text(parameter: &Parameter, question: &str, help: Option<&str>) -> Asked {
-    let rules = parameter.clone();
-    let mut ask = Text::new(question).with_validator(move |text: &str| {
-        Ok(match rules.check(text, None) {
-            Ok(()) => Validation::Valid,
-            Err(why) => Validation::Invalid(ErrorMessage::Custom(why.to_string())),
-        })
-    });
-    ask.help_message = help;
-    ask.default = parameter.default.as_deref();
-    ask.prompt()
-}
-
-fn ask_choice(parameter: &Parameter, question: &str, help: Option<&str>) -> Asked {
-    let start = parameter.options.iter().position(|option| Some(&option.value) == parameter.default.as_ref()).unwrap_or(0);
-    let mut ask = Select::new(question, labels(parameter)).with_starting_cursor(start);
-    if help.is_some() {
-        ask.help_message = help;
-    }
-    let chosen = ask.raw_prompt()?.index;
-    Ok(parameter.options.get(chosen).map(|option| option.value.clone()).unwrap_or_default())
-}
-
-fn ask_several(parameter: &Parameter, question: &str, help: Option<&str>) -> Asked {
-    let defaults: Vec<String> = parameter.default.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    let marked: Vec<usize> = parameter
-        .options
-        .iter()
-        .enumerate()
-        .filter(|(_, option)| defaults.contains(&option.value))
-        .map(|(index, _)| index)
-        .collect();
-    let mut ask = MultiSelect::new(question, labels(parameter)).with_default(&marked);
-    if help.is_some() {
-        ask.help_message = help;
-    }
-    let chosen = ask.raw_prompt()?;
-    let values: Vec<&str> =
-        chosen.iter().filter_map(|one| parameter.options.get(one.index)).map(|option| option.value.as_str()).collect();
-    Ok(serde_json::Value::from(values).to_string())
-}
-
-fn labels(parameter: &Parameter) -> Vec<String> {
-    let label =
-        |name: &str, description: &str| if description.is_empty() { name.to_owned() } else { format!("{name} - {description}") };
-    parameter
-        .options
-        .iter()
-        .map(|option| crate::printer::printable(&label(&option.name, &option.description)).replace('\n', " "))
-        .collect()
 }
 
 /// The parameter as the rules know it.
@@ -207,126 +303,24 @@ fn to_domain(parameter: &RichParameter) -> Outcome<Parameter> {
     })
 }
 
-/// Reads a JSON object, or lines `name: value` with `#` comments and optional quotes: the part of YAML that such files use.
-fn parse_file(text: &str) -> Result<BTreeMap<String, String>, String> {
-    if text.trim_start().starts_with('{') {
-        let object: BTreeMap<String, serde_json::Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        return Ok(object.into_iter().map(|(name, value)| (name, scalar(value))).collect());
+/// The answers of a build in a table: what people see before a workspace is made, and in `show`.
+#[must_use]
+pub fn summary(values: &[ParameterValue]) -> String {
+    let mut rows = table(["parameter", "value"]);
+    for value in values {
+        let text = printable(&value.value).replace('\n', " ");
+        let shown: String = text.chars().take(SUMMARY_CHARS).collect();
+        rows.add_row([printable(&value.name), if shown.len() < text.len() { format!("{shown}...") } else { shown }]);
     }
-    let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
-    lines
-        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#') && *line != "---")
-        .map(|(number, line)| parse_line(number, line))
-        .collect()
+    render(&rows)
 }
 
-fn scalar(value: serde_json::Value) -> String {
-    match value {
-        serde_json::Value::String(text) => text,
-        other => other.to_string(),
-    }
-}
-
-fn parse_line(number: usize, line: &str) -> Result<(String, String), String> {
-    let (name, value) = split_name(line).ok_or_else(|| format!("line {number} is not `name: value`"))?;
-    let value = value.trim();
-    let value = match value.chars().next() {
-        Some('"') => serde_json::from_str(value).map_err(|_| format!("line {number} has an odd quote"))?,
-        Some('\'') => match value.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')) {
-            Some(inner) => inner.replace("''", "'"),
-            None => return Err(format!("line {number} has an odd quote")),
-        },
-        Some('|' | '>' | '&' | '*') => return Err(format!("line {number} uses more of YAML than is understood here")),
-        _ => value.split(" #").next().unwrap_or(value).trim_end().to_owned(),
-    };
-    Ok((name, value))
-}
-
-fn split_name(line: &str) -> Option<(String, &str)> {
-    for quote in ['"', '\''] {
-        if let Some((name, rest)) = line.strip_prefix(quote).and_then(|rest| rest.split_once(quote)) {
-            return Some((name.to_owned(), rest.trim_start().strip_prefix(':')?));
-        }
-    }
-    let (name, value) = line.split_once(": ").or_else(|| line.strip_suffix(':').map(|name| (name, "")))?;
-    (!name.trim().is_empty()).then(|| (name.trim().to_owned(), value))
+/// Every answer that a build will have, as the deployment will decide it.
+#[must_use]
+pub fn decided(asking: Asking<'_>, sent: &[ParameterValue]) -> Vec<ParameterValue> {
+    let answers = Answers { preset: asking.preset, given: sent, previous: asking.previous };
+    parameter::resolve(asking.parameters, answers).unwrap_or_default()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn asked(name: &str, kind: &str, default: Option<&str>) -> RichParameter {
-        RichParameter {
-            name: name.into(),
-            display_name: String::new(),
-            description: String::new(),
-            description_plaintext: String::new(),
-            kind: kind.into(),
-            form_type: String::new(),
-            mutable: true,
-            default_value: default.unwrap_or_default().into(),
-            icon: String::new(),
-            options: Vec::new(),
-            validation_error: String::new(),
-            validation_regex: String::new(),
-            validation_min: Some(1),
-            validation_max: Some(8),
-            validation_monotonic: String::new(),
-            required: default.is_none(),
-            ephemeral: false,
-        }
-    }
-
-    fn complete_with(flags: &[&str]) -> Outcome<Vec<ParameterValue>> {
-        let flags = ParameterFlags { parameter: flags.iter().map(|&flag| flag.to_owned()).collect(), rich_parameter_file: None };
-        complete(&[asked("cpu", "number", None), asked("region", "string", Some("eu"))], flags.given()?, Printer::new(true), false)
-    }
-
-    #[test]
-    fn a_missing_answer_names_parameter_and_flag() {
-        let failure = complete_with(&[]).unwrap_err();
-        assert_eq!(failure.to_string(), "parameter \"cpu\" needs a value");
-        assert_eq!(failure.next(), Some("--parameter cpu=1"));
-        assert_eq!(failure.exit_code(), 2);
-    }
-
-    #[test]
-    fn an_answer_that_will_not_do_is_refused_before_anything_is_sent() {
-        assert_eq!(complete_with(&["cpu=9"]).unwrap_err().to_string(), "parameter \"cpu\": 9 is more than the maximum 8");
-        assert_eq!(complete_with(&["cpu"]).unwrap_err().to_string(), "--parameter \"cpu\" has no value");
-        let failure = complete_with(&["cpus=2"]).unwrap_err();
-        assert_eq!(
-            (failure.to_string().as_str(), failure.next()),
-            ("the template has no parameter \"cpus\"", Some("it has cpu, region"))
-        );
-    }
-
-    #[test]
-    fn a_value_may_hold_an_equals_sign_and_defaults_are_left_to_the_server() {
-        let values = complete_with(&["cpu=2", "region=a=b"]).unwrap();
-        assert_eq!(
-            values,
-            [("cpu", "2"), ("region", "a=b")].map(|(name, value)| ParameterValue { name: name.into(), value: value.into() })
-        );
-        assert_eq!(complete_with(&["cpu=2"]).unwrap().len(), 1);
-    }
-
-    #[test]
-    fn a_file_of_answers_is_read_and_a_flag_wins_over_it() {
-        let file = parse_file(
-            "---\n# mine\ncpu: 4 # cores\nname: \"a: b\"\nother: 'it''s'\nlist: [\"a\", \"b\"]\nempty:\n\"odd key\": x\n",
-        )
-        .unwrap();
-        let read: Vec<_> = file.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        assert_eq!(read, ["cpu=4", "empty=", "list=[\"a\", \"b\"]", "name=a: b", "odd key=x", "other=it's"]);
-        assert_eq!(parse_file("{\"cpu\": 4, \"on\": true, \"name\": \"x\"}").unwrap()["cpu"], "4");
-        assert_eq!(parse_file("cpu 4").unwrap_err(), "line 1 is not `name: value`");
-        assert!(parse_file("a: |\n  x").is_err());
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("answers.yaml");
-        std::fs::write(&path, "cpu: 4\nregion: us\n").unwrap();
-        let flags = ParameterFlags { parameter: vec!["cpu=2".into()], rich_parameter_file: Some(path) };
-        assert_eq!(flags.given().unwrap()[0].value, "2");
-    }
-}
+mod tests;

@@ -121,6 +121,11 @@ impl Printer {
         talk(format_args!("{line}\n"));
     }
 
+    /// Says something of little weight.
+    pub fn faint(&self, line: impl fmt::Display) {
+        talk(format_args!("{FAINT}{line}{FAINT:#}\n"));
+    }
+
     /// Warns of something that does not end the command.
     pub fn warn(&self, line: impl fmt::Display) {
         talk(format_args!("{WARNING}warning:{WARNING:#} {line}\n"));

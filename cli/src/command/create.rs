@@ -4,16 +4,21 @@ use crate::{
     change,
     failure::{Failure, Outcome},
     name::WorkspaceRef,
-    parameter::{self, ParameterFlags},
+    parameter::{self, Asking, Given, ParameterFlags},
     prompt,
-    session::Session,
+    session::{Session, find_workspace},
     wait::{self, Detail},
 };
 use berth_client::Client;
-use berth_wire::{template::Template, workspace::CreateWorkspace};
+use berth_wire::{
+    domain::{AutomaticUpdates, Parameter, ParameterValue},
+    template::Template,
+    workspace::CreateWorkspace,
+};
 use clap::Args;
+use uuid::Uuid;
 
-/// Which workspace, from which template.
+/// Which workspace, from which template, with which answers.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// [owner/]name
@@ -24,6 +29,18 @@ pub struct Arguments {
     template: Option<String>,
     #[command(flatten)]
     parameters: ParameterFlags,
+    /// The template's preset to take, or none [variable: CODER_PRESET_NAME]
+    #[arg(long, value_name = "NAME", help_heading = "Parameters")]
+    preset: Option<String>,
+    /// Take the answers that another workspace has
+    #[arg(long, value_name = "WORKSPACE", help_heading = "Parameters")]
+    copy_parameters_from: Option<String>,
+    /// How long after a start to stop it: 8h, 90m
+    #[arg(long, value_name = "DURATION")]
+    stop_after: Option<String>,
+    /// Whether each start moves it to the template's active version: always or never
+    #[arg(long, value_name = "WHEN", default_value_t = AutomaticUpdates::Never)]
+    automatic_updates: AutomaticUpdates,
     /// Answer every question with yes, and parameters with their defaults
     #[arg(short, long)]
     yes: bool,
@@ -32,15 +49,18 @@ pub struct Arguments {
 /// Makes a workspace, follows its first build, waits for its agents.
 pub(super) async fn run(arguments: Arguments, session: &Session) -> Outcome {
     let reference = reference(&arguments, session)?;
-    let given = arguments.parameters.given()?;
+    let given = arguments.parameters.given(&session.config.environment)?;
+    let stop_after = arguments.stop_after.as_deref().map(super::schedule::duration).transpose()?;
     let client = session.client()?;
     let template = template(&arguments, &client, session).await?;
-    let asked = client.version_parameters(template.active_version_id).await?;
-    let values = parameter::complete(&asked, given, session.printer, !arguments.yes)?;
+    let (rich_parameter_values, template_version_preset_id) = answers(&arguments, &client, session, (&template, given)).await?;
     let body = CreateWorkspace {
         template_id: Some(template.id),
         name: reference.workspace.to_string(),
-        rich_parameter_values: values,
+        ttl_ms: stop_after.map(|duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
+        rich_parameter_values,
+        template_version_preset_id,
+        automatic_updates: arguments.automatic_updates,
         ..CreateWorkspace::default()
     };
     let typed = reference.typed();
@@ -51,6 +71,48 @@ pub(super) async fn run(arguments: Arguments, session: &Session) -> Outcome {
     wait::build(session, &client, &workspace.latest_build, &typed, Detail::Lines).await?;
     let build = client.build(workspace.latest_build.id).await?;
     change::welcome(session, &client, &build, &typed).await
+}
+
+/// The answers to send and the preset, all of them checked; on a terminal the whole of them is shown.
+async fn answers(
+    arguments: &Arguments,
+    client: &Client,
+    session: &Session,
+    (template, mut given): (&Template, Given),
+) -> Outcome<(Vec<ParameterValue>, Option<Uuid>)> {
+    let printer = session.printer;
+    let parameters = parameter::known(&client.version_parameters(template.active_version_id).await?)?;
+    if let Some(source) = &arguments.copy_parameters_from {
+        copy(client, source, &parameters, &mut given).await?;
+    }
+    let presets = client.version_presets(template.active_version_id).await?;
+    let named = arguments.preset.as_deref().or_else(|| session.config.environment.setting("PRESET_NAME"));
+    let ask = (printer.is_interactive() && !arguments.yes).then_some(printer);
+    let preset = parameter::choose(&presets, named, &mut given, ask, printer)?;
+    let asking = Asking {
+        parameters: &parameters,
+        previous: None,
+        preset: &preset.values,
+        yes: arguments.yes,
+        always: false,
+        ephemeral: arguments.parameters.prompt_ephemeral_parameters,
+    };
+    let values = asking.complete(given, printer)?;
+    if printer.is_interactive() && !parameters.is_empty() {
+        printer.say(format_args!("\n{}", parameter::summary(&parameter::decided(asking, &values))));
+    }
+    Ok((values, preset.id))
+}
+
+/// Adds what another workspace was given, as far as the template asks it. What was typed stays.
+async fn copy(client: &Client, source: &str, parameters: &[Parameter], given: &mut Given) -> Outcome {
+    let source = find_workspace(client, &source.parse()?).await?;
+    for value in client.build_parameters(source.latest_build.id).await? {
+        if parameters.iter().any(|parameter| parameter.name == value.name && !parameter.ephemeral) {
+            given.values.entry(value.name).or_insert(value.value);
+        }
+    }
+    Ok(())
 }
 
 fn reference(arguments: &Arguments, session: &Session) -> Outcome<WorkspaceRef> {

@@ -4,7 +4,7 @@ use crate::{
     change::{self, ChangeFlags},
     failure::Outcome,
     name::WorkspaceRef,
-    parameter::ParameterFlags,
+    parameter::{AlwaysPrompt, ParameterFlags, Typed},
     session::{Session, find_workspace},
 };
 use berth_wire::domain::Transition;
@@ -19,16 +19,19 @@ pub struct Arguments {
     #[command(flatten)]
     parameters: ParameterFlags,
     #[command(flatten)]
+    always: AlwaysPrompt,
+    #[command(flatten)]
     change: ChangeFlags,
 }
 
-/// Stops a workspace and starts it again.
+/// Stops a workspace and starts it again. Answers that will not do are refused before anything is stopped.
 pub(super) async fn run(arguments: &Arguments, session: &Session) -> Outcome {
     let reference: WorkspaceRef = arguments.workspace.parse()?;
     let (client, typed) = (session.client()?, reference.typed());
-    let given = arguments.parameters.given()?;
     let workspace = find_workspace(&client, &reference).await?;
     let workspace = change::outlast(session, &client, workspace, &typed).await?;
+    let typed_answers = Typed { flags: &arguments.parameters, always: arguments.always, yes: arguments.change.yes };
+    let given = typed_answers.answers(session, &client, &workspace, change::start_version(&workspace)).await?;
     change::stop(session, &client, (&workspace, &typed), arguments.change.reason).await?;
     let mut request = arguments.change.request(Transition::Start);
     request.rich_parameter_values = given;

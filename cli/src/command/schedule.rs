@@ -108,7 +108,7 @@ fn too_long(text: &str) -> Failure {
 }
 
 /// `8h`, `90m`, `1d 12h`: days of 24 hours.
-fn duration(text: &str) -> Outcome<SignedDuration> {
+pub(super) fn duration(text: &str) -> Outcome<SignedDuration> {
     let refused = || Failure::usage(format!("{text:?} is not a duration")).hint("write it like 8h or 90m");
     let span: jiff::Span = text.parse().map_err(|_| refused())?;
     let duration = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| refused())?;

@@ -4,6 +4,7 @@ use super::builds::BuildFlag;
 use crate::{
     failure::Outcome,
     name::WorkspaceRef,
+    parameter,
     printer::{Format, FormatFlag, ago, in_words, render, table},
     session::{Session, find_workspace},
 };
@@ -38,6 +39,10 @@ pub(super) async fn run(arguments: &Arguments, session: &Session) -> Outcome {
         return if is_newest { session.printer.json(&workspace) } else { session.printer.json(&workspace.latest_build) };
     }
     session.printer.text(&described(&workspace, Timestamp::now()))?;
+    let parameters = client.build_parameters(workspace.latest_build.id).await?;
+    if !parameters.is_empty() {
+        session.printer.text(&format!("\n{}", parameter::summary(&parameters)))?;
+    }
     if is_newest && workspace.latest_build.status == WorkspaceStatus::Running {
         session.printer.hint(format_args!("`berth ssh {}` opens a shell in it", reference.typed()));
     }

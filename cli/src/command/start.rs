@@ -4,7 +4,7 @@ use crate::{
     change::{self, ChangeFlags},
     failure::Outcome,
     name::WorkspaceRef,
-    parameter::ParameterFlags,
+    parameter::{AlwaysPrompt, ParameterFlags, Typed},
     session::{Session, find_workspace},
 };
 use berth_wire::domain::{Transition, WorkspaceStatus};
@@ -19,6 +19,8 @@ pub struct Arguments {
     #[command(flatten)]
     parameters: ParameterFlags,
     #[command(flatten)]
+    always: AlwaysPrompt,
+    #[command(flatten)]
     change: ChangeFlags,
 }
 
@@ -26,9 +28,11 @@ pub struct Arguments {
 pub(super) async fn run(arguments: &Arguments, session: &Session) -> Outcome {
     let reference: WorkspaceRef = arguments.workspace.parse()?;
     let (client, typed) = (session.client()?, reference.typed());
-    let given = arguments.parameters.given()?;
     let workspace = find_workspace(&client, &reference).await?;
     let workspace = change::settle(session, &client, workspace, &typed).await?;
+    let typed_answers = Typed { flags: &arguments.parameters, always: arguments.always, yes: arguments.change.yes };
+    let version = change::start_version(&workspace);
+    let given = typed_answers.answers(session, &client, &workspace, version).await?;
     if workspace.latest_build.status == WorkspaceStatus::Running && given.is_empty() {
         return change::welcome(session, &client, &workspace.latest_build, &typed).await;
     }

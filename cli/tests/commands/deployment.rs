@@ -35,6 +35,10 @@ pub(crate) struct Story {
     pub(crate) agent: &'static str,
     /// What the template asks.
     pub(crate) parameters: Value,
+    /// Its presets.
+    pub(crate) presets: Value,
+    /// What the workspace's build was given.
+    pub(crate) answers: Value,
     /// Whether the first log stream breaks off after two lines.
     pub(crate) breaks: bool,
     /// Whether the log stream never ends.
@@ -68,6 +72,10 @@ impl Deployment {
         Self { url, story, _runtime: runtime }
     }
 
+    pub(crate) fn forget(&self) {
+        self.story.heard.lock().unwrap().clear();
+    }
+
     pub(crate) fn heard(&self) -> Vec<String> {
         self.story.heard.lock().unwrap().clone()
     }
@@ -97,8 +105,18 @@ fn router(story: Story) -> Router {
         .route("/workspacebuilds/{id}/cancel", patch(|| async { Json(json!({})) }))
         .route("/workspacebuilds/{id}/logs", get(logs))
         .route("/organizations/default/templates/{name}", get(template))
-        .route("/templateversions/{id}/rich-parameters", get(|State(story): State<Story>| async move { Json(story.parameters) }));
+        .route(
+            "/templateversions/{id}/rich-parameters",
+            get(|State(story): State<Story>| async move { Json(list(story.parameters)) }),
+        )
+        .route("/templateversions/{id}/presets", get(|State(story): State<Story>| async move { Json(list(story.presets)) }))
+        .route("/workspacebuilds/{id}/parameters", get(|State(story): State<Story>| async move { Json(list(story.answers)) }));
     Router::new().nest("/api/v2", api).with_state(story)
+}
+
+/// A story that says nothing has nothing.
+fn list(value: Value) -> Value {
+    if value.is_null() { json!([]) } else { value }
 }
 
 fn known(headers: &HeaderMap) -> bool {
@@ -147,12 +165,16 @@ async fn workspace_by_name(State(story): State<Story>, headers: HeaderMap, Path(
 }
 
 async fn create_workspace(State(story): State<Story>, Json(body): Json<Value>) -> Response {
-    story.hear(format!("create {}", body["rich_parameter_values"]));
+    let preset = &body["template_version_preset_id"];
+    let preset = if preset.is_null() { String::new() } else { format!(" preset {preset}") };
+    story.hear(format!("create {}{preset}", body["rich_parameter_values"]));
     (StatusCode::CREATED, Json(workspace(&story))).into_response()
 }
 
 async fn create_build(State(story): State<Story>, Json(body): Json<Value>) -> Response {
-    story.hear(format!("build {} because {}", body["transition"].as_str().unwrap(), body["reason"].as_str().unwrap()));
+    let values = &body["rich_parameter_values"];
+    let values = if values.is_null() { String::new() } else { format!(" with {values}") };
+    story.hear(format!("build {} because {}{values}", body["transition"].as_str().unwrap(), body["reason"].as_str().unwrap()));
     (StatusCode::CREATED, Json(build(&story))).into_response()
 }
 

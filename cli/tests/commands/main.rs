@@ -7,6 +7,7 @@ mod completion;
 mod config_ssh;
 mod deployment;
 mod login;
+mod parameter;
 mod workspace;
 
 use std::{

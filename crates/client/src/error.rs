@@ -143,7 +143,7 @@ pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
 
 fn api_text(status: u16, body: &ErrorBody) -> impl fmt::Display {
     let mut text = if body.message.is_empty() { format!("berth answered {status}") } else { body.message.clone() };
-    for refused in &body.validations {
+    for refused in body.validations.iter().filter(|refused| !body.message.contains(&refused.detail)) {
         text.push_str(&format!("; {}: {}", refused.field, refused.detail));
     }
     if let Some(detail) = body.detail.as_deref().filter(|detail| !detail.is_empty()) {

@@ -9,8 +9,8 @@ use berth_wire::{
     domain::limit::ARCHIVE_BYTES_MAX,
     resource::Resource,
     template::{
-        ActivateVersion, ArchiveVersions, ArchivedVersions, CreateTemplate, CreateVersion, ExternalAuth, RichParameter, Template,
-        UpdateTemplate, UpdateVersion, UploadedFile, Variable, Version,
+        ActivateVersion, ArchiveVersions, ArchivedVersions, CreateTemplate, CreateVersion, ExternalAuth, Preset, RichParameter,
+        Template, UpdateTemplate, UpdateVersion, UploadedFile, Variable, Version,
     },
 };
 use bytes::Bytes;
@@ -165,6 +165,14 @@ impl Client {
     /// Any [`crate::ClientError`].
     pub async fn version_by_name(&self, template: Uuid, name: &str) -> Result<Version> {
         self.get(&["templates", &segment(template), "versions", name]).await
+    }
+
+    /// Answers that go together, by the version's author.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn version_presets(&self, id: Uuid) -> Result<Vec<Preset>> {
+        self.get(&["templateversions", &segment(id), "presets"]).await
     }
 
     /// Makes a template of an imported version.
