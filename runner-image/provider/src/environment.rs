@@ -1,6 +1,7 @@
 //! What the provider is told: a plain table of names and values, given by the caller and never read from the process.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 
 use sha2::{Digest, Sha256};
@@ -11,7 +12,16 @@ use sha2::{Digest, Sha256};
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment(BTreeMap<String, String>);
 
+/// The prefixes of the names that mean something to the provider.
+const PREFIXES: &[&str] = &["CODER_", "BERTH_PROCESS_"];
+
 impl Environment {
+    /// What of a process's variables is for the provider; the rest is left out.
+    pub fn of_variables(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let texts = variables.into_iter().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        texts.filter(|(name, _)| PREFIXES.iter().any(|prefix| name.starts_with(prefix))).collect()
+    }
+
     /// The value of `name`, or nothing when it is absent or empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.given(name).filter(|value| !value.is_empty())

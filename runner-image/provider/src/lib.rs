@@ -1,10 +1,12 @@
 //! The Terraform provider that builds use: every `coder_*` type of a template, and our own `berth_*`.
 //!
 //! [`serve`] serves it on a Unix socket inside the runner; [`Served::reattach_json`] tells Terraform where. All that it
-//! knows of a build is the [`Environment`] that the caller gives. [`schema`] is the table that describes every type;
+//! knows of a build is the [`Environment`] that the caller gives. [`plugin`] serves the same to a Terraform that starts it as an
+//! ordinary provider executable. [`schema`] is the table that describes every type;
 //! the engine behind the socket reads only that table, so a new type is new rows.
 
 mod behaviour;
+mod connection;
 mod cron;
 mod diagnostic;
 mod directory;
@@ -12,8 +14,10 @@ mod encode;
 mod engine;
 mod environment;
 mod existing;
+mod machine;
 mod parameter;
 mod plan;
+pub mod plugin;
 mod process;
 mod proto;
 mod schema;
@@ -34,4 +38,4 @@ pub use schema::{
     Attribute, Block, Default, Kind, Nested, Nesting, Noun, OUR_TYPE_PREFIXES, PROVIDER, Presence, ReadVerb, ResourceVerbs, Type,
     schema,
 };
-pub use serve::{ServeError, Served, serve};
+pub use serve::{HOSTS, SOURCES, ServeError, Served, serve};

@@ -7,36 +7,27 @@ use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use serde_json::json;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
-use tonic::transport::server::Connected;
 
+use crate::connection::{Connection, router};
 use crate::engine::{Session, Shared};
 use crate::environment::Environment;
-use crate::proto::controller::grpc_controller_server::GrpcControllerServer;
-use crate::proto::provider::provider_server::ProviderServer;
-use crate::service::{Controller, Service};
-
-/// The largest message of the protocol: a plan with large values passes, tonic's own 4 MiB would refuse it.
-const MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
+use crate::service::Controller;
 
 /// The longest path that a Unix socket can have on every system that we support.
 const SOCKET_PATH_BYTES_MAX: usize = 103;
 
 /// The addresses under which templates may name the provider. One without `required_providers` implies `hashicorp/`.
-const SOURCES: &[&str] = &["coder/coder", "berth/berth", "hashicorp/coder", "hashicorp/berth"];
+pub const SOURCES: &[&str] = &["coder/coder", "berth/berth", "hashicorp/coder", "hashicorp/berth"];
 
 /// The registry hosts that Terraform and OpenTofu put before a source without a host.
-const HOSTS: &[&str] = &["registry.terraform.io", "registry.opentofu.org"];
+pub const HOSTS: &[&str] = &["registry.terraform.io", "registry.opentofu.org"];
 
 /// Why the provider cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -84,11 +75,8 @@ pub async fn serve(socket: &Path, environment: Environment) -> Result<Served, Se
     let drain = CancellationToken::new();
     let sessions = shared.clone();
     let incoming = UnixListenerStream::new(listener)
-        .map(move |stream| stream.map(|stream| Connection { stream, session: Session::new(sessions.clone()) }));
-    let provider =
-        ProviderServer::new(Service).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let server = Server::builder().add_service(provider).add_service(GrpcControllerServer::new(Controller));
-    let serving = server.serve_with_incoming_shutdown(incoming, drain.clone().cancelled_owned());
+        .map(move |stream| stream.map(|stream| Connection::new(stream, Session::new(sessions.clone()))));
+    let serving = router(Controller::deaf()).serve_with_incoming_shutdown(incoming, drain.clone().cancelled_owned());
     let mut server = JoinSet::new();
     server.spawn(serving);
     Ok(Served { socket: socket.into(), shared, drain, server })
@@ -141,39 +129,5 @@ impl Drop for Served {
         self.drain.cancel();
         // Another server may have been started at the same path only after this one: the caller owns the directory.
         let _ = std::fs::remove_file(&self.socket);
-    }
-}
-
-/// A connection of Terraform, with its session.
-struct Connection {
-    stream: UnixStream,
-    session: Session,
-}
-
-impl Connected for Connection {
-    type ConnectInfo = Session;
-
-    fn connect_info(&self) -> Session {
-        self.session.clone()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

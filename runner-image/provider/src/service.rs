@@ -1,5 +1,6 @@
 //! The gRPC service: decodes each call, asks the engine, encodes its answer.
 
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::diagnostic::{Diagnostic, Severity, Step};
@@ -15,15 +16,32 @@ use crate::value::{DecodeError, Value};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Service;
 
-/// The controller as gRPC serves it: a shutdown is answered and ignored, the runner ends the server.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Controller;
+/// The controller as gRPC serves it. Terraform's shutdown ends a plugin, and is answered and ignored by the runner's server.
+#[derive(Clone, Debug)]
+pub(crate) struct Controller {
+    drain: Option<CancellationToken>,
+}
+
+impl Controller {
+    /// Shuts nothing down: the owner of the server does.
+    pub(crate) fn deaf() -> Self {
+        Self { drain: None }
+    }
+
+    /// Cancels `drain` when Terraform is done with the provider.
+    pub(crate) fn ending(drain: CancellationToken) -> Self {
+        Self { drain: Some(drain) }
+    }
+}
 
 type Reply<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
 impl GrpcController for Controller {
     async fn shutdown(&self, _: Request<crate::proto::controller::Nothing>) -> Reply<crate::proto::controller::Nothing> {
+        if let Some(drain) = &self.drain {
+            drain.cancel();
+        }
         Ok(Response::new(crate::proto::controller::Nothing {}))
     }
 }

@@ -1,14 +1,23 @@
-//! Stories with real Terraform, served by reattach without `init`. They need `terraform` on PATH and Linux's `/proc`.
+//! Stories with real Terraform, most of them served by reattach without `init`. They need `terraform` on PATH, or what
+//! `BERTH_TERRAFORM_BIN` names (OpenTofu, say), and Linux's `/proc`.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that cannot go on panics")]
 
 #[path = "terraform/bench.rs"]
 mod bench;
+#[path = "terraform/diagnostic.rs"]
+mod diagnostic;
+#[path = "terraform/import.rs"]
+mod import;
+#[path = "terraform/plugin.rs"]
+mod plugin;
+#[path = "terraform/schema.rs"]
+mod schema;
 
 use std::collections::BTreeSet;
 use std::fs;
 
-use berth_provider::{Existing, end_strays, existing, parameter_env_name, parameter_previous_env_name};
+use berth_provider::{end_strays, parameter_env_name};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value as Json, json};
@@ -96,28 +105,6 @@ async fn a_template_with_every_type_builds_and_the_next_build_changes_nothing() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn terraform_reads_the_whole_schema_and_validates_a_template() {
-    let bench = Bench::new(EVERY_TYPE).await;
-    let said = bench.terraform(&["providers", "schema", "-json"]).await;
-    assert!(said.success, "{}", said.text);
-    let schemas = &said.lines[0]["provider_schemas"]["registry.terraform.io/coder/coder"];
-    let agent = &schemas["resource_schemas"]["coder_agent"]["block"];
-    assert_eq!(agent["attributes"]["display_apps"]["type"][0], "set");
-    assert_eq!(
-        agent["attributes"]["token"],
-        json!({"type": "string", "description": "The agent's token.", "description_kind": "plain", "computed": true, "sensitive": true})
-    );
-    assert_eq!(agent["block_types"]["resources_monitoring"]["max_items"], 1);
-    let served = berth_provider::schema();
-    let count = |kind: &str| schemas[kind].as_object().unwrap().len();
-    assert_eq!(count("resource_schemas") + count("data_source_schemas"), served.len());
-    assert_eq!(schemas["resource_schemas"]["coder_agent"]["version"], 1);
-
-    let valid = bench.terraform(&["validate", "-json"]).await;
-    assert!(valid.success && valid.text.contains("\"error_count\": 0"), "{}", valid.text);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_template_without_required_providers_builds_too() {
     let template = r#"
         data "coder_workspace" "me" {}
@@ -133,6 +120,47 @@ async fn a_template_without_required_providers_builds_too() {
     assert!(bench.path(&format!("root/{}/data", bench.id)).is_dir());
     bench.build("delete").await;
     assert!(!bench.path(&format!("root/{}", bench.id)).exists());
+}
+
+/// As articles about the public provider's first version have it: the owner is read from the workspace.
+const ARTICLE: &str = include_str!("terraform/article.tf");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_that_reads_the_owner_from_the_workspace_builds_and_stops() {
+    let mut bench = Bench::new(ARTICLE).await;
+    bench.tell("CODER_WORKSPACE_OWNER_NAME", "Ada Lovelace");
+    bench.tell("CODER_WORKSPACE_OWNER_ID", "77");
+    let said = bench.build("start").await;
+    assert_eq!(said.diagnostics(), "");
+    let instance = bench.attributes("terraform_data.instance");
+    let tags = &instance["input"]["value"]["tags"];
+    assert_eq!(tags["Name"], "coder-ada-dev");
+    assert_eq!((&tags["Owner"], &tags["Email"], &tags["Id"]), (&json!("Ada Lovelace"), &json!("ada@example.com"), &json!("77")));
+    assert_eq!(tags["Groups"], "math");
+    let user_data = instance["input"]["value"]["user_data"].as_str().unwrap();
+    assert!(user_data.contains("sudo -u coder sh -c 'fetch http://berth.test:7080/bin auth=token'"), "{user_data}");
+
+    bench.build("stop").await;
+    let stopped = bench.attributes("terraform_data.instance");
+    assert!(stopped["input"]["value"]["user_data"].as_str().unwrap().contains("shutdown"), "{stopped}");
+    assert_eq!(bench.attributes("coder_app.code"), Json::Null);
+    bench.build("delete").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_address_of_both_registries_reaches_the_provider() {
+    let address = |host: &&str| berth_provider::SOURCES.iter().map(|source| format!("{host}/{source}")).collect::<Vec<_>>();
+    let addresses: Vec<_> = berth_provider::HOSTS.iter().flat_map(address).collect();
+    let required = |(index, address): (usize, &String)| format!("p{index} = {{ source = {address:?} }}\n");
+    let read = |index: usize| format!("data \"coder_workspace\" \"w{index}\" {{\nprovider = p{index}\n}}\n");
+    let required: String = addresses.iter().enumerate().map(required).collect();
+    let read: String = (0..addresses.len()).map(read).collect();
+    let mut bench = Bench::new(&format!("terraform {{\nrequired_providers {{\n{required}}}\n}}\n{read}")).await;
+    bench.build("start").await;
+    assert_eq!(addresses.len(), 8);
+    for (index, address) in addresses.iter().enumerate() {
+        assert_eq!(bench.attributes(&format!("data.coder_workspace.w{index}"))["name"], "dev", "{address}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -307,81 +335,6 @@ async fn a_process_that_no_state_knows_is_a_stray() {
     assert_eq!(bench.processes(), Vec::<i32>::new());
 }
 
-/// The template with blocks that import what exists, as a repair writes them.
-fn with_imports(template: &str, found: &[Existing]) -> String {
-    let address = |kind: &str| if kind == "berth_process" { "berth_process.workspace[0]" } else { "berth_directory.home" };
-    let block = |one: &Existing| format!("import {{\n  to = {}\n  id = {:?}\n}}\n", address(one.kind), one.id);
-    format!("{template}\n{}", found.iter().map(block).collect::<String>())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_lost_state_knew_is_found_on_the_machine_and_adopted_without_a_restart() {
-    let template = process_template("sleep 1000 & exec sleep 1001");
-    let mut bench = Bench::new(&template).await;
-    bench.build("start").await;
-    until("both have started", || bench.processes().len() == 2).await;
-    let (before, known) = (bench.processes(), bench.attributes("berth_process.workspace"));
-    fs::remove_file(bench.path("template/terraform.tfstate")).unwrap();
-
-    let found = existing(&bench.path("root"), &bench.id).await.unwrap();
-    let home = bench.path(&format!("root/{}/home", bench.id)).display().to_string();
-    let kinds: Vec<_> = found.iter().map(|one| (one.kind, one.id.as_str())).collect();
-    assert_eq!(kinds, [("berth_process", known["id"].as_str().unwrap()), ("berth_directory", home.as_str())]);
-    assert_eq!(found[0].what, format!("process {}: sleep 1001", known["pid"]));
-    assert_eq!(existing(&bench.path("root"), "another").await.unwrap(), []);
-
-    fs::write(bench.path("template/main.tf"), with_imports(&template, &found)).unwrap();
-    let said = bench.build("start").await;
-    assert!(!said.changes().iter().any(|change| change.starts_with("create") || change.starts_with("replace")), "{}", said.text);
-    assert_eq!(bench.processes(), before, "nothing was restarted");
-    let adopted = bench.attributes("berth_process.workspace");
-    for name in ["id", "pid", "start_time", "boot_id", "fingerprint", "command", "dir", "log_file", "stop_grace_seconds"] {
-        assert_eq!(adopted[name], known[name], "{name}");
-    }
-    assert_eq!(bench.attributes("berth_directory.home")["path"], home);
-
-    fs::write(bench.path("template/main.tf"), &template).unwrap();
-    assert_eq!(bench.build("start").await.changes(), Vec::<String>::new());
-    bench.build("delete").await;
-    assert_eq!((bench.processes(), bench.path("root").join(&bench.id).exists()), (Vec::new(), false));
-    assert_eq!(existing(&bench.path("root"), &bench.id).await.unwrap(), []);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_imported_process_that_runs_something_else_is_replaced() {
-    let mut bench = Bench::new(&process_template("exec sleep 1000")).await;
-    bench.build("start").await;
-    let before = bench.processes();
-    fs::remove_file(bench.path("template/terraform.tfstate")).unwrap();
-    let found = existing(&bench.path("root"), &bench.id).await.unwrap();
-    fs::write(bench.path("template/main.tf"), with_imports(&process_template("exec sleep 1001"), &found)).unwrap();
-    let said = bench.build("start").await;
-    assert!(said.changes().contains(&"replace berth_process.workspace[0]".to_owned()), "{}", said.text);
-    let after = bench.processes();
-    assert!(after.len() == 1 && after != before, "{before:?} {after:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_import_of_what_does_not_exist_or_belongs_to_another_workspace_says_so() {
-    let mut other = Bench::new(&process_template("exec sleep 1000")).await;
-    other.build("start").await;
-    let theirs = existing(&other.path("root"), &other.id).await.unwrap();
-    let bench = Bench::new(&process_template("exec sleep 1000")).await;
-    let said = |imports: String| {
-        fs::write(bench.path("template/main.tf"), imports).unwrap();
-        bench.terraform(&["plan", "-json"])
-    };
-    let template = process_template("exec sleep 1000");
-    for (found, expected) in theirs.iter().zip(["no such process: no process of this workspace has the id", "no such directory"]) {
-        let said = said(with_imports(&template, std::slice::from_ref(found))).await;
-        assert!(!said.success && said.diagnostics().contains(expected), "{}", said.text);
-    }
-    let agent = "resource \"coder_agent\" \"main\" {\n  os = \"linux\"\n  arch = \"amd64\"\n}\n\
-        import {\n  to = coder_agent.main\n  id = \"1\"\n}\n";
-    let said = said(agent.into()).await;
-    assert!(said.diagnostics().contains("a coder_agent exists only in the state: remove the import block"), "{}", said.text);
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_whose_place_moved_is_not_removed() {
     let mut bench = Bench::new("resource \"berth_directory\" \"home\" {}").await;
@@ -391,57 +344,4 @@ async fn a_directory_whose_place_moved_is_not_removed() {
     let said = bench.terraform(&["destroy", "-json", "-auto-approve"]).await;
     assert!(!said.success && said.diagnostics().contains("directory is not ours"), "{}", said.text);
     assert!(bench.path(&format!("root/{}/home", bench.id)).is_dir());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_value_that_is_not_allowed_fails_with_the_parameter_and_the_reason() {
-    let mut bench = Bench::new(EVERY_TYPE).await;
-    for (name, value, previous, expected) in [
-        ("size", "150", "10", "parameter \"size\": size must be 5 to 100, not 150"),
-        ("size", "15", "30", "parameter \"size\": value 15 must be equal to or greater than the previous value 30"),
-        ("size", "20", "10", ""),
-        ("region", "mars", "eu", "parameter \"region\": the value \"mars\" is not among the options"),
-    ] {
-        bench.tell(&parameter_env_name(name), value);
-        bench.tell(&parameter_previous_env_name(name), previous);
-        bench.tell("CODER_SECRET_ENV_NPM_TOKEN", "x");
-        let said = bench.terraform(&["plan", "-json"]).await;
-        assert_eq!(said.success, expected.is_empty(), "{}", said.text);
-        assert!(said.diagnostics().contains(expected), "{}", said.diagnostics());
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_in_a_template_is_told_with_its_place() {
-    let template = r#"
-        resource "coder_agent" "main" {
-          os   = "beos"
-          arch = "amd64"
-          dir  = "/work"
-        }
-        resource "coder_script" "never" {
-          agent_id     = coder_agent.main.id
-          display_name = "Never"
-          script       = "true"
-        }
-        resource "coder_metadata" "twice" {
-          resource_id = coder_agent.main.id
-          item {
-            key = "a"
-          }
-          item {
-            key = "a"
-          }
-        }
-    "#;
-    let bench = Bench::new(template).await;
-    let said = bench.terraform(&["plan", "-json"]).await;
-    let os = said.lines.iter().find(|line| line["diagnostic"]["summary"] == "invalid os").unwrap();
-    assert_eq!(os["diagnostic"]["range"]["start"]["line"], 3);
-    assert!(said.diagnostics().contains("questionable dir"), "{}", said.diagnostics());
-    fs::write(bench.path("template/main.tf"), template.replace("beos", "linux")).unwrap();
-    let said = bench.terraform(&["plan", "-json"]).await;
-    for expected in ["script never runs", "duplicate item key"] {
-        assert!(said.diagnostics().contains(expected), "{}", said.diagnostics());
-    }
 }

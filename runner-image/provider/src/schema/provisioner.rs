@@ -3,6 +3,7 @@
 use super::{Attribute, Block, ID, Noun, Type};
 use crate::behaviour::{Context, new_uuid};
 use crate::diagnostic::Diagnostic;
+use crate::machine;
 use crate::value::{Object, Value};
 
 pub(super) static PROVISIONER: Noun = Noun::data(
@@ -17,19 +18,12 @@ pub(super) static PROVISIONER: Noun = Noun::data(
 .doc("The machine that runs Terraform.");
 
 fn read(_: &Context, object: &mut Object) -> Vec<Diagnostic> {
-    let os = match std::env::consts::OS {
-        "macos" => "darwin",
-        os => os,
-    };
-    let arch = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
+    let arch = match machine::arch() {
         "arm" => "armv7",
         arch => arch,
     };
     object.insert("id".into(), new_uuid());
-    object.insert("os".into(), Value::text(os));
+    object.insert("os".into(), Value::text(machine::os()));
     object.insert("arch".into(), Value::text(arch));
     Vec::new()
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
-use berth_provider::{Environment, Served, serve};
+use berth_provider::{Environment, SOURCES, Served, plugin, serve};
 use serde_json::Value as Json;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -14,12 +14,27 @@ use tokio::process::{Child, Command};
 /// How long a condition may take to come true.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// The provider as an executable.
+pub(crate) const PLUGIN: &str = env!("CARGO_BIN_EXE_terraform-provider-berth");
+
+/// How Terraform finds the provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// By the socket that this process serves, as in a build.
+    Reattach,
+    /// By the directory of the executable, as an author works on a laptop. Without `init`.
+    Overrides,
+    /// By a filesystem mirror from which `init` installs the executable.
+    Mirror,
+}
+
 /// One workspace under test.
 pub(crate) struct Bench {
     pub(crate) place: TempDir,
     pub(crate) served: Served,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) id: String,
+    door: Door,
 }
 
 /// What one Terraform command said with `-json`.
@@ -33,11 +48,16 @@ pub(crate) struct Said {
 impl Bench {
     /// A workspace with this template.
     pub(crate) async fn new(template: &str) -> Self {
+        Self::through(Door::Reattach, template).await
+    }
+
+    /// A workspace whose Terraform finds the provider so; a mirror is installed from.
+    pub(crate) async fn through(door: Door, template: &str) -> Self {
         let place = tempfile::tempdir().unwrap();
         let id = uuid::Uuid::new_v4().to_string();
         fs::create_dir(place.path().join("template")).unwrap();
         fs::write(place.path().join("template/main.tf"), template).unwrap();
-        fs::write(place.path().join("terraformrc"), "").unwrap();
+        fs::write(place.path().join("terraformrc"), installation(door, place.path())).unwrap();
         let root = place.path().join("root").display().to_string();
         let home = place.path().display().to_string();
         let environment: BTreeMap<_, _> = [
@@ -62,12 +82,23 @@ impl Bench {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
         let served = serve(&place.path().join("s"), Environment::from(environment.clone())).await.unwrap();
-        Self { place, served, environment, id }
+        let bench = Self { place, served, environment, id, door };
+        if door == Door::Mirror {
+            let said = bench.terraform(&["init", "-input=false", "-no-color"]).await;
+            assert!(said.success, "{}", said.text);
+        }
+        bench
     }
 
     /// Tells the provider one more thing from now on.
     pub(crate) fn tell(&mut self, name: &str, value: &str) {
         self.environment.insert(name.into(), value.into());
+        self.served.set_environment(Environment::from(self.environment.clone()));
+    }
+
+    /// Tells the provider one thing less from now on.
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.environment.remove(name);
         self.served.set_environment(Environment::from(self.environment.clone()));
     }
 
@@ -78,10 +109,14 @@ impl Bench {
 
     /// Starts Terraform.
     pub(crate) fn begin(&self, arguments: &[&str]) -> Child {
-        Command::new("terraform")
+        let mut command = Command::new(program());
+        match self.door {
+            Door::Reattach => command.env("TF_REATTACH_PROVIDERS", self.served.reattach_json()),
+            Door::Overrides | Door::Mirror => command.envs(&self.environment),
+        };
+        command
             .args(arguments)
             .current_dir(self.place.path().join("template"))
-            .env("TF_REATTACH_PROVIDERS", self.served.reattach_json())
             .env("TF_CLI_CONFIG_FILE", self.place.path().join("terraformrc"))
             .env("CHECKPOINT_DISABLE", "1")
             .env("TF_IN_AUTOMATION", "1")
@@ -126,9 +161,45 @@ impl Bench {
         .collect()
     }
 
+    /// The numbers of the processes that serve the provider to this workspace's Terraform.
+    pub(crate) fn plugins(&self) -> Vec<i32> {
+        let place = format!("{}/", self.place.path().display());
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let line = |pid: &i32| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let ours =
+            |line: String| line.contains("terraform-provider-") && (line.starts_with(&place) || line.starts_with(".terraform/"));
+        let in_place = |pid: &i32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(self.place.path()));
+        pids.filter(|pid| ours(String::from_utf8_lossy(&line(pid)).into_owned()) && in_place(pid)).collect()
+    }
+
     /// A path below the place of the test.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.place.path().join(name)
+    }
+}
+
+/// The program under test: Terraform, or what `BERTH_TERRAFORM_BIN` names, such as OpenTofu.
+pub(crate) fn program() -> std::ffi::OsString {
+    std::env::var_os("BERTH_TERRAFORM_BIN").unwrap_or_else(|| "terraform".into())
+}
+
+/// Lays out what the door needs and answers Terraform's CLI configuration.
+fn installation(door: Door, place: &Path) -> String {
+    match door {
+        Door::Reattach => String::new(),
+        Door::Overrides => {
+            for name in ["coder", "berth"] {
+                std::os::unix::fs::symlink(PLUGIN, place.join(format!("terraform-provider-{name}"))).unwrap();
+            }
+            let overrides: String = SOURCES.iter().map(|source| format!("    {source:?} = {place:?}\n")).collect();
+            format!("provider_installation {{\n  dev_overrides {{\n{overrides}  }}\n}}\n")
+        }
+        Door::Mirror => {
+            let mirror = place.join("mirror");
+            plugin::mirror(&mirror, Path::new(PLUGIN)).unwrap();
+            format!("provider_installation {{\n  filesystem_mirror {{\n    path = {mirror:?}\n  }}\n}}\n")
+        }
     }
 }
 
