@@ -31,6 +31,10 @@ pub struct Config {
     pub releases_url: String,
     /// A Terraform CLI configuration, for provider mirrors (`BERTH_TERRAFORM_CLI_CONFIG`).
     pub terraform_cli_config: Option<PathBuf>,
+    /// The executable of our provider, which Terraform then installs and starts itself, instead of finding it served by the runner
+    /// (`BERTH_PROVIDER_PLUGIN`). Beside a CLI configuration of the operator's, that one says where the plugin is installed from:
+    /// `terraform-provider-berth --mirror` lays it out.
+    pub provider_plugin: Option<PathBuf>,
     /// Laptop mode: the root of the directories of `berth_process` and `berth_directory` (`BERTH_PROCESS_ROOT`).
     pub process_root: Option<PathBuf>,
     /// Laptop mode: the agent executable on this machine (`BERTH_AGENT_BINARY`).
@@ -95,6 +99,7 @@ impl Config {
             data_dir: reader.path("BERTH_DATA_DIR").or_else(|| reader.path("BERTH_CACHE_DIR")),
             releases_url: reader.text("BERTH_TERRAFORM_RELEASES_URL")?.unwrap_or_else(|| RELEASES_URL.to_owned()),
             terraform_cli_config: reader.path("BERTH_TERRAFORM_CLI_CONFIG"),
+            provider_plugin: reader.path("BERTH_PROVIDER_PLUGIN"),
             process_root: reader.path("BERTH_PROCESS_ROOT"),
             agent_binary: reader.path("BERTH_AGENT_BINARY"),
             cancel_grace: reader.seconds("BERTH_CANCEL_GRACE_SECONDS")?.unwrap_or(Duration::from_secs(CANCEL_GRACE_SECONDS)),

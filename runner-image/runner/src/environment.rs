@@ -62,12 +62,12 @@ pub(crate) fn inherited(all: &BTreeMap<OsString, OsString>) -> BTreeMap<OsString
     all.iter().filter(|(name, _)| allowed(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// The whole environment of a Terraform process.
+/// The whole environment of a Terraform process; `provider` is by what it finds our provider, or what that one is told as a plugin.
 #[must_use]
-pub(crate) fn of_terraform(config: &Config, cli_config: &Path, reattach: &str) -> BTreeMap<OsString, OsString> {
+pub(crate) fn of_terraform(config: &Config, cli_config: &Path, provider: BTreeMap<String, String>) -> BTreeMap<OsString, OsString> {
     let mut environment = config.inherited.clone();
-    let fixed = [("TF_IN_AUTOMATION", "1"), ("TF_INPUT", "0"), ("CHECKPOINT_DISABLE", "1"), ("TF_REATTACH_PROVIDERS", reattach)];
-    for (name, value) in fixed {
+    environment.extend(provider.into_iter().map(|(name, value)| (name.into(), value.into())));
+    for (name, value) in [("TF_IN_AUTOMATION", "1"), ("TF_INPUT", "0"), ("CHECKPOINT_DISABLE", "1")] {
         environment.insert(name.into(), value.into());
     }
     environment.insert("TF_CLI_CONFIG_FILE".into(), cli_config.into());

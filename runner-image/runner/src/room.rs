@@ -6,6 +6,7 @@ use std::{
 };
 
 use berth_domain::Secret;
+use berth_provider::{HOSTS, SOURCES, plugin};
 use tempfile::TempDir;
 
 use crate::{
@@ -100,16 +101,23 @@ impl Room {
         fs::write(self.directory().join(VARIABLES_FILE), file.to_string())
     }
 
-    /// The given Terraform CLI configuration, or an empty one of our own: the user's `~/.terraformrc` must not change a build.
+    /// The given Terraform CLI configuration, or one of our own: the user's `~/.terraformrc` must not change a build. Ours is empty but
+    /// for the plugin, if there is one: that is installed from a mirror in the room, everything else as usual.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn cli_config(&self, given: Option<&Path>) -> io::Result<PathBuf> {
+    pub fn cli_config(&self, given: Option<&Path>, plugin: Option<&Path>) -> io::Result<PathBuf> {
         if let Some(given) = given {
             return Ok(given.to_owned());
         }
+        let mut text = "disable_checkpoint = true\n".to_owned();
+        if let Some(plugin) = plugin {
+            let mirror = self.outer.path().join("mirror");
+            plugin::mirror(&mirror, &fs::canonicalize(plugin)?)?;
+            text += &installation(&mirror);
+        }
         let path = self.outer.path().join("terraform.rc");
-        fs::write(&path, "disable_checkpoint = true\n")?;
+        fs::write(&path, text)?;
         Ok(path)
     }
 
@@ -125,6 +133,16 @@ impl Room {
         let bytes = fs::read(self.directory().join(README_FILE)).unwrap_or_default();
         String::from_utf8_lossy(bytes.get(..README_BYTES_MAX).unwrap_or(&bytes)).into_owned()
     }
+}
+
+/// Installs our provider from `mirror` alone, and all others from where they usually come.
+fn installation(mirror: &Path) -> String {
+    let addresses = HOSTS.iter().flat_map(|host| SOURCES.iter().map(move |source| format!("{host}/{source}")));
+    let ours = format!("{:?}", addresses.collect::<Vec<_>>());
+    format!(
+        "provider_installation {{\n  filesystem_mirror {{\n    path    = {mirror:?}\n    include = {ours}\n  }}\n  \
+         direct {{\n    exclude = {ours}\n  }}\n}}\n"
+    )
 }
 
 fn has_template(directory: &Path) -> io::Result<bool> {
@@ -155,7 +173,7 @@ mod tests {
         assert_eq!(room.readme(), "# Hello");
         room.write_variables(&[("size".to_owned(), Secret::new("7".to_owned()))].into()).unwrap();
         assert_eq!(fs::read_to_string(room.directory().join(VARIABLES_FILE)).unwrap(), "{\"size\":\"7\"}");
-        assert_eq!(room.cli_config(Some(Path::new("/given"))).unwrap(), Path::new("/given"));
+        assert_eq!(room.cli_config(Some(Path::new("/given")), None).unwrap(), Path::new("/given"));
     }
 
     #[test]

@@ -51,8 +51,8 @@ pub(crate) struct Ready {
     pub(crate) run: Run,
     /// The working directory.
     pub(crate) room: Room,
-    /// The provider; it lives as long as commands run.
-    _served: Served,
+    /// The provider, unless it is a plugin; it lives as long as commands run.
+    _served: Option<Served>,
 }
 
 impl Work {
@@ -112,10 +112,9 @@ impl Work {
     ///
     /// # Errors
     /// The failed job, or a stop.
-    pub(crate) async fn ready(&mut self, room: Room, told: BTreeMap<String, String>) -> Result<Ready, Done> {
-        let served = berth_provider::serve(&room.socket(), told.into()).await;
-        let served = served.map_err(|error| self.failed(format!("cannot serve the provider: {error}")))?;
-        let cli_config = room.cli_config(self.config.terraform_cli_config.as_deref());
+    pub(crate) async fn ready(&mut self, mut room: Room, told: BTreeMap<String, String>) -> Result<Ready, Done> {
+        let (served, provider) = self.provider(&mut room, told).await?;
+        let cli_config = room.cli_config(self.config.terraform_cli_config.as_deref(), self.config.provider_plugin.as_deref());
         let cli_config = cli_config.map_err(|error| self.failed(format!("cannot prepare the working directory: {error}")))?;
         let found = {
             let mut stops = self.stops.watch();
@@ -133,7 +132,7 @@ impl Work {
             terraform,
             runner: self.config.executable.clone(),
             directory: room.directory(),
-            environment: environment::of_terraform(&self.config, &cli_config, &served.reattach_json()),
+            environment: environment::of_terraform(&self.config, &cli_config, provider),
             grace: self.config.cancel_grace,
             stops: self.stops.clone(),
             log: self.log.clone(),
@@ -145,6 +144,22 @@ impl Work {
             self.init(&mut ready).await?;
         }
         Ok(ready)
+    }
+
+    /// Serves the provider, or has it installed as a plugin; and what Terraform's environment says of it.
+    async fn provider(
+        &self,
+        room: &mut Room,
+        told: BTreeMap<String, String>,
+    ) -> Result<(Option<Served>, BTreeMap<String, String>), Done> {
+        if self.config.provider_plugin.is_some() {
+            room.template.needs_init.get_or_insert_with(|| "the provider is a plugin".to_owned());
+            return Ok((None, told));
+        }
+        let served = berth_provider::serve(&room.socket(), told.into()).await;
+        let served = served.map_err(|error| self.failed(format!("cannot serve the provider: {error}")))?;
+        let reattach = BTreeMap::from([("TF_REATTACH_PROVIDERS".to_owned(), served.reattach_json())]);
+        Ok((Some(served), reattach))
     }
 
     /// Runs a command; when Terraform asks for the `init` that was left out, that first, and the command again.
@@ -179,7 +194,8 @@ impl Work {
     /// Shares downloaded provider plugins between builds on one machine. Terraform's plugin cache does not bear two writers: the
     /// answered file holds a lock for as long as it lives.
     async fn plugin_cache(&self, run: &mut Run) -> Option<File> {
-        if self.config.terraform_cli_config.is_some() {
+        // A plugin of ours in the cache would outlive its next release: its version stays the same.
+        if self.config.terraform_cli_config.is_some() || self.config.provider_plugin.is_some() {
             return None;
         }
         let directory = self.config.data_dir.as_ref()?.join("plugins");

@@ -103,6 +103,33 @@ async fn the_starter_template_starts_stops_and_goes() {
 }
 
 #[tokio::test]
+async fn a_build_with_the_plugin_ends_as_one_with_the_served_provider() {
+    let home = tempfile::tempdir().unwrap();
+    let agent = agent_binary(home.path(), "plugged-agent");
+    let plugin = Path::new(env!("CARGO_BIN_EXE_berth-runner")).with_file_name("terraform-provider-berth");
+    assert!(plugin.exists(), "{} is missing\nhint: cargo build -p berth-provider", plugin.display());
+    let extra = [("BERTH_AGENT_BINARY", agent.as_str()), ("BERTH_PROVIDER_PLUGIN", plugin.to_str().unwrap())];
+    let template = repository_file("templates/local/main.tf");
+    let files = [("main.tf", template.as_str())];
+    let workspace_id = uuid::Uuid::new_v4();
+    let of = |transition| Build { workspace_id, ..build(transition) };
+
+    let api = Api::serve(job(of(Transition::Start)), &files, None).await;
+    let finish = api.runner(home.path(), &extra).reported(&api).await;
+    assert_eq!(finish.outcome, Outcome::Succeeded, "{}", api.memory.borrow().log());
+    assert!(api.memory.borrow().log().contains("Initializing Terraform"), "a plugin is installed: {}", api.memory.borrow().log());
+    let process = finish.resources.iter().find(|resource| resource.kind == "berth_process").expect("the workspace");
+    let [agent] = process.agents.as_slice() else { panic!("one agent: {process:?}") };
+    assert_eq!(agent.env["GIT_AUTHOR_NAME"], "Ada Lovelace", "the plugin knows the owner");
+    assert!(!processes_with("plugged-agent").is_empty(), "the workspace outlives the plugin");
+
+    let deleted = Api::serve(job(of(Transition::Delete)), &files, api.last_state()).await;
+    let finish = deleted.runner(home.path(), &extra).reported(&deleted).await;
+    assert_eq!((finish.outcome, finish.resources.len()), (Outcome::Succeeded, 0), "{}", deleted.memory.borrow().log());
+    assert!(processes_with("plugged-agent").is_empty());
+}
+
+#[tokio::test]
 async fn a_delete_without_resources_or_as_orphan_runs_no_terraform() {
     let home = tempfile::tempdir().unwrap();
     let broken = [("main.tf", "this is no template")];
