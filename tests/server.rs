@@ -62,11 +62,27 @@ fn a_server_on_a_full_disk_does_not_start() {
     }
     let mut berth = Berth::on_small_disk("1m");
     berth.kill_server();
-    std::fs::remove_dir_all(berth.data().join("keys")).unwrap();
+    for key in ["ticket", "ssh-host"] {
+        std::fs::remove_file(berth.data().join("keys").join(key)).unwrap();
+    }
     let full = finish(berth.program("dd").args(["if=/dev/zero", "bs=4k"]).arg(format!("of={}/ballast", berth.data().display())));
     assert_ne!(full.code, Some(0), "the disk is full now: {full:?}");
     let text = berth.fails(&["server", "--port", "0", "--data", &berth.data().to_string_lossy()]);
     assert!(text.to_lowercase().contains("space") || text.contains("full"), "{text}");
+}
+
+#[test]
+fn a_server_without_the_key_of_its_blobs_does_not_start_and_says_what_to_do() {
+    let mut berth = Berth::with_template();
+    berth.kill_server();
+    let (key, aside) = (berth.data().join("keys/blob-1"), berth.home().join("aside"));
+    std::fs::rename(&key, &aside).unwrap();
+    let text = berth.fails(&["server", "--port", "0", "--data", &berth.data().to_string_lossy()]);
+    assert!(text.contains("keys/blob-1") && text.contains("missing") && text.contains("hint: put the key file back"), "{text}");
+    assert!(!key.exists(), "no other key takes its place");
+    std::fs::rename(&aside, &key).unwrap();
+    berth.start_server();
+    berth.ok(&["create", "dev", "--template", "local", "--yes"]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::{
 use berth_api::{ApiConfig, App, Changes, Clock};
 use berth_domain::Secret;
 use berth_relay::{Relay, RelayConfig};
-use berth_store::{OpenError, Store};
+use berth_store::{OpenError, SealError, Store};
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
@@ -39,7 +39,12 @@ pub enum ServeError {
     },
     /// The table or the blobs cannot be opened.
     #[error("{0}\nhint: stop the server that uses it, mend its files, or give another directory with --data DIR")]
-    Open(#[from] OpenError),
+    Open(#[source] OpenError),
+    /// The keys of the blobs cannot be used.
+    #[error(
+        "{0}\nhint: put the key file back from your backup; without it the states and templates sealed with it cannot be read. To begin anew, give another directory with --data DIR"
+    )]
+    Seal(SealError),
     /// The keys cannot be opened.
     #[error(transparent)]
     Key(#[from] KeyErrorBox),
@@ -58,6 +63,15 @@ pub enum ServeError {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}\nhint: make room or mend the file's permissions; a lost key is never replaced silently")]
 pub struct KeyErrorBox(String);
+
+impl From<OpenError> for ServeError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Seal(error) => Self::Seal(error),
+            other => Self::Open(other),
+        }
+    }
+}
 
 impl From<KeyError> for ServeError {
     fn from(error: KeyError) -> Self {

@@ -1,4 +1,5 @@
-//! Blobs: large things by key. A put is on the disk when it returns, or it never happened.
+//! Blobs: large things by key. A put is on the disk when it returns, or it never happened. In a directory each blob is sealed with the
+//! deployment's key ([`crate::seal`]); S3 will do that with KMS.
 
 use std::{
     fs::{self, File},
@@ -8,6 +9,8 @@ use std::{
 };
 
 use bytes::Bytes;
+
+use crate::seal::{Keys, OpenFailure, SealError};
 
 /// Why a blob was not read or written.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +24,17 @@ pub enum BlobError {
     /// A blob that must be there is not.
     #[error("blob {0} is missing")]
     Missing(String),
+    /// A blob is not what was put there: changed, cut off, or moved from another place.
+    #[error("blob {0} is damaged")]
+    Damaged(String),
+    /// The key that it was sealed with is not there.
+    #[error("blob {key} is sealed with the key {id}, which is not in the key directory")]
+    Sealed {
+        /// Which blob.
+        key: String,
+        /// The identifier of the key.
+        id: String,
+    },
     /// The disk failed.
     #[error("cannot read or write blob {key}")]
     Disk {
@@ -42,6 +56,7 @@ pub enum Blobs {
 #[derive(Debug)]
 pub struct Directory {
     root: PathBuf,
+    keys: Keys,
     /// Removed with the last handle.
     _temporary: Option<tempfile::TempDir>,
 }
@@ -50,19 +65,14 @@ pub struct Directory {
 const UNFINISHED: &str = ".unfinished";
 
 impl Blobs {
-    /// Keeps blobs in `root`, which is made if need be.
+    /// Keeps blobs in `root`, sealed with the newest key in `keys`; both are made if need be.
     ///
     /// # Errors
-    /// When the directory cannot be made.
-    pub fn directory(root: &Path) -> std::io::Result<Self> {
-        let unfinished = root.join(UNFINISHED);
-        match fs::remove_dir_all(&unfinished) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => fs::create_dir_all(&unfinished)?,
-        }
-        #[cfg(unix)]
-        fs::set_permissions(root, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
-        Ok(Self::Directory(Arc::new(Directory { root: root.to_owned(), _temporary: None })))
+    /// When a directory cannot be made, or a key that blobs are sealed with is not there.
+    pub fn directory(root: &Path, keys: &Path) -> Result<Self, SealError> {
+        prepare(root).map_err(|source| SealError::Disk { path: root.to_owned(), source })?;
+        let keys = Keys::open(keys, root)?;
+        Ok(Self::Directory(Arc::new(Directory { root: root.to_owned(), keys, _temporary: None })))
     }
 
     /// Keeps blobs in a directory that goes with the last handle. For tests.
@@ -72,8 +82,8 @@ impl Blobs {
     pub fn temporary() -> std::io::Result<Self> {
         let directory = tempfile::tempdir()?;
         let root = directory.path().to_owned();
-        fs::create_dir_all(root.join(UNFINISHED))?;
-        Ok(Self::Directory(Arc::new(Directory { root, _temporary: Some(directory) })))
+        prepare(&root)?;
+        Ok(Self::Directory(Arc::new(Directory { root, keys: Keys::fresh()?, _temporary: Some(directory) })))
     }
 
     /// Writes a blob, replacing what was there. Two fsyncs.
@@ -81,20 +91,31 @@ impl Blobs {
     /// # Errors
     /// When the key is bad, the disk is full or fails.
     pub async fn put(&self, key: &str, bytes: Bytes) -> Result<(), BlobError> {
-        self.on_disk(key, move |root, path| write(root, path, &bytes)).await
+        let name = key.to_owned();
+        self.on_disk(key, move |directory, path| {
+            let sealed = directory.keys.seal(&name, &bytes)?;
+            write(&directory.root, path, &sealed)
+        })
+        .await
     }
 
     /// Reads a blob; `None` when there is none.
     ///
     /// # Errors
-    /// When the key is bad or the disk fails.
+    /// When the key is bad, the blob is damaged or its key is missing, or the disk fails.
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>, BlobError> {
-        self.on_disk(key, |_, path| match fs::read(path) {
-            Ok(bytes) => Ok(Some(bytes.into())),
+        let name = key.to_owned();
+        let read = self.on_disk(key, move |directory, path| match fs::read(path) {
+            Ok(bytes) => Ok(Some(directory.keys.open_blob(&name, bytes))),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
-        })
-        .await
+        });
+        match read.await? {
+            None => Ok(None),
+            Some(Ok(bytes)) => Ok(Some(bytes.into())),
+            Some(Err(OpenFailure::Damaged)) => Err(BlobError::Damaged(key.to_owned())),
+            Some(Err(OpenFailure::UnknownKey(id))) => Err(BlobError::Sealed { key: key.to_owned(), id }),
+        }
     }
 
     /// Removes a blob, if it is there.
@@ -112,7 +133,7 @@ impl Blobs {
     async fn on_disk<T: Send + 'static>(
         &self,
         key: &str,
-        work: impl FnOnce(&Path, &Path) -> std::io::Result<T> + Send + 'static,
+        work: impl FnOnce(&Directory, &Path) -> std::io::Result<T> + Send + 'static,
     ) -> Result<T, BlobError> {
         let Self::Directory(directory) = self;
         let directory = Arc::clone(directory);
@@ -121,9 +142,21 @@ impl Blobs {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => BlobError::Full,
             _ => BlobError::Disk { key: key.to_owned(), source },
         };
-        let done = tokio::task::spawn_blocking(move || work(&directory.root, &directory.root.join(relative))).await;
+        let done = tokio::task::spawn_blocking(move || work(&directory, &directory.root.join(relative))).await;
         done.map_err(std::io::Error::other).and_then(|done| done).map_err(failed)
     }
+}
+
+/// Makes the directory and empties the place of unfinished blobs.
+fn prepare(root: &Path) -> std::io::Result<()> {
+    let unfinished = root.join(UNFINISHED);
+    match fs::remove_dir_all(&unfinished) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => fs::create_dir_all(&unfinished)?,
+    }
+    #[cfg(unix)]
+    fs::set_permissions(root, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    Ok(())
 }
 
 fn relative(key: &str) -> Result<PathBuf, BlobError> {

@@ -28,7 +28,7 @@ use dynoxide::{Database, DynoxideError};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::task::JoinSet;
 
-use crate::{Blobs, Store, TableError, session::Owners, table::Table};
+use crate::{Blobs, SealError, Store, TableError, session::Owners, table::Table};
 
 /// Why a local store did not open.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +52,9 @@ pub enum OpenError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The keys that blobs are sealed with cannot be used.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// The table cannot be made.
     #[error("cannot make the table")]
     Table(#[from] TableError),
@@ -61,7 +64,8 @@ pub enum OpenError {
 const TTL_SWEEP: Duration = Duration::from_secs(60);
 
 impl Store {
-    /// Opens the store in `dir`, which is made if need be; the table is `table.db`, blobs are in `blobs/`.
+    /// Opens the store in `dir`, which is made if need be; the table is `table.db`, blobs are in `blobs/`, the keys that they are
+    /// sealed with in `keys/`.
     ///
     /// Only one process can have it open. Must be called inside a tokio runtime.
     ///
@@ -79,7 +83,7 @@ impl Store {
         let file = dir.join("table.db");
         private(&file).map_err(failed)?;
         let database = Database::new(&file.to_string_lossy()).map_err(|error| engine(dir, error))?;
-        let blobs = Blobs::directory(&dir.join("blobs")).map_err(failed)?;
+        let blobs = Blobs::directory(&dir.join("blobs"), &dir.join("keys"))?;
         let keeper = Keeper::new(database.clone(), Some(lock));
         Ok(Self::made(client(Engine(database), RetryConfig::disabled()), blobs, keeper).await?)
     }
