@@ -14,6 +14,7 @@ mod logs;
 mod ping;
 mod port_forward;
 mod rename;
+mod repair;
 mod restart;
 mod retry;
 mod schedule;
@@ -21,6 +22,7 @@ mod server;
 mod show;
 mod ssh;
 mod start;
+mod state;
 mod stop;
 mod templates;
 mod tokens;
@@ -101,6 +103,10 @@ pub enum Verb {
     /// List a workspace's builds, and where their time went
     #[command(alias = "build")]
     Builds(builds::Arguments),
+    /// List, fetch, replace and restore a workspace's Terraform state
+    State(state::Arguments),
+    /// Find what exists of a workspace and is not in its state; import or delete it
+    Repair(repair::Arguments),
     /// Show the log of a workspace's build and of its agents
     Logs(logs::Arguments),
     /// End the build that runs
@@ -155,6 +161,8 @@ async fn dispatch(verb: Verb, session: &Session) -> Outcome {
         Verb::Autoupdate(arguments) => autoupdate::run(&arguments, session).await,
         Verb::Schedule(arguments) => schedule::run(arguments, session).await,
         Verb::Builds(arguments) => builds::run(arguments, session).await,
+        Verb::State(arguments) => state::run(&arguments, session).await,
+        Verb::Repair(arguments) => repair::run(&arguments, session).await,
         Verb::Logs(arguments) => logs::run(&arguments, session).await,
         Verb::Cancel(arguments) => cancel::run(&arguments, session).await,
         Verb::Ssh(arguments) => ssh::run(*arguments, session).await,

@@ -9,7 +9,7 @@ use crate::{
 use berth_client::{Client, ClientError, Follow};
 use berth_wire::{
     build::{Build, Job, JobLog},
-    domain::{AgentStatus, JobStatus, LogLevel},
+    domain::{AgentStatus, FailureCode, JobStatus, LogLevel, Transition},
     resource::Agent,
 };
 use std::time::Duration;
@@ -41,6 +41,8 @@ pub enum JobRef {
     Build(Uuid),
     /// A template version's import.
     Version(Uuid),
+    /// A workspace's repair.
+    Repair(Uuid),
 }
 
 impl JobRef {
@@ -48,6 +50,7 @@ impl JobRef {
         match self {
             Self::Build(id) => client.build_logs_follow(id, after).await,
             Self::Version(id) => client.version_logs_follow(id, after).await,
+            Self::Repair(id) => client.repair_logs_follow(id, after).await,
         }
     }
 
@@ -55,6 +58,7 @@ impl JobRef {
         match self {
             Self::Build(id) => client.build(id).await.map(|build| build.job),
             Self::Version(id) => client.version(id).await.map(|version| version.job),
+            Self::Repair(id) => client.repair(id).await.map(|repair| repair.job),
         }
     }
 }
@@ -157,9 +161,22 @@ fn outcome(job: &Job, build: &Build, typed: &str) -> Outcome {
         }
         _ => {
             let reason = if job.error.is_empty() { String::new() } else { format!(": {}", job.error.trim_end()) };
-            Err(Failure::new(format!("{what} failed{reason}"))
-                .hint(format!("`berth logs {typed}` shows all of it, `berth {} {typed}` tries again", build.transition)))
+            Err(Failure::new(format!("{what} failed{reason}")).hint(after_failure(job, build, typed)))
         }
+    }
+}
+
+fn after_failure(job: &Job, build: &Build, typed: &str) -> String {
+    let verb = build.transition;
+    match (job.error_code, verb) {
+        (Some(FailureCode::RunnerLost), _) => format!(
+            "what it was making may exist and be in no state: `berth repair {typed}` finds it; then `berth {verb} {typed}` tries again"
+        ),
+        (_, Transition::Delete) => format!(
+            "`berth logs {typed}` says why, `berth delete {typed}` tries again; when the template or a provider is beyond mending, an \
+             owner's `berth delete {typed} --orphan` lists what is left behind and forgets it"
+        ),
+        _ => format!("`berth logs {typed}` shows all of it, `berth {verb} {typed}` tries again"),
     }
 }
 

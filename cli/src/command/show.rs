@@ -9,7 +9,7 @@ use crate::{
     session::{Session, find_workspace},
 };
 use berth_wire::{
-    domain::{Timestamp, WorkspaceStatus},
+    domain::{FailureCode, Timestamp, WorkspaceStatus},
     resource::{Agent, Resource},
     workspace::Workspace,
 };
@@ -42,6 +42,12 @@ pub(super) async fn run(arguments: &Arguments, session: &Session) -> Outcome {
     let parameters = client.build_parameters(workspace.latest_build.id).await?;
     if !parameters.is_empty() {
         session.printer.text(&format!("\n{}", parameter::summary(&parameters)))?;
+    }
+    if is_newest && workspace.latest_build.job.error_code == Some(FailureCode::RunnerLost) {
+        let typed = reference.typed();
+        session
+            .printer
+            .hint(format_args!("what that build was making may exist and be in no state: `berth repair {typed}` finds it"));
     }
     if is_newest && workspace.latest_build.status == WorkspaceStatus::Running {
         session.printer.hint(format_args!("`berth ssh {}` opens a shell in it", reference.typed()));

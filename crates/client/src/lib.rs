@@ -8,8 +8,10 @@ mod build;
 mod error;
 mod follow;
 mod http;
+mod repair;
 mod runner;
 mod socket;
+mod state;
 mod template;
 #[cfg(test)]
 mod tests;

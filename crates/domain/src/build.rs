@@ -183,6 +183,8 @@ words! {
         ReplacementNeedsConsent = "REPLACEMENT_NEEDS_CONSENT",
         /// The plan costs more than the template allows.
         InsufficientQuota = "INSUFFICIENT_QUOTA",
+        /// The runner was lost while it worked: what it was making may exist and be in no state. A repair finds it.
+        RunnerLost = "RUNNER_LOST",
     }
 }
 

@@ -51,6 +51,8 @@ id! {
     WorkspaceId,
     /// One build of a workspace; its job has the same id.
     BuildId,
+    /// A look for what exists of a workspace and is in no state; its job has the same id.
+    RepairId,
     /// One agent of one build.
     AgentId,
     /// One app of one agent.

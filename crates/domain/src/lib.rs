@@ -14,8 +14,10 @@ pub mod parameter;
 pub mod permission;
 pub mod policy;
 pub mod preset;
+pub mod repair;
 pub mod search;
 pub mod secret;
+pub mod state;
 pub mod template;
 pub mod timing;
 pub mod variable;
@@ -25,15 +27,19 @@ pub use build::{
     AutomaticUpdates, BuildReason, FailureCode, JobStatus, LogLevel, LogSource, Priority, Transition, WorkspaceStatus,
 };
 pub use external_auth::ExternalAuth;
-pub use id::{AgentId, AppId, BuildId, FileId, OrganizationId, TaskId, TemplateId, TokenId, UserId, VersionId, WorkspaceId};
+pub use id::{
+    AgentId, AppId, BuildId, FileId, OrganizationId, RepairId, TaskId, TemplateId, TokenId, UserId, VersionId, WorkspaceId,
+};
 pub use lease::{Fence, Lease};
 pub use name::{AgentName, NameError, TemplateName, Username, WorkspaceName};
 pub use parameter::{Parameter, ParameterError, ParameterProblem, ParameterValue};
 pub use permission::{Actor, Denied, Role};
 pub use policy::{Deadlines, ExtendError, Gate, Policy};
 pub use preset::Preset;
+pub use repair::{Adoption, AdoptionError, Stray, StrayRef};
 pub use search::{SearchError, WorkspaceSearch};
 pub use secret::{Secret, SessionToken, TokenHash};
+pub use state::{StateError, StateHead, StateResource};
 pub use template::{SettingsError, TemplateSettings};
 pub use timing::{Timing, TimingStage};
 pub use variable::Variable;

@@ -26,6 +26,16 @@ pub const MODULES_ENTRIES_MAX: usize = 20_000;
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// The largest Terraform state, in bytes.
 pub const STATE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The longest address of a resource that a build adopts, in bytes.
+pub const ADDRESS_BYTES_MAX: usize = 1024;
+/// The longest id of a resource that exists, in bytes; an ARN has at most 2048.
+pub const RESOURCE_ID_BYTES_MAX: usize = 2048;
+/// The most resources that one build adopts or one repair removes.
+pub const ADOPTIONS_MAX: usize = 50;
+/// The most strays that one repair reports.
+pub const STRAYS_MAX: usize = 500;
+/// The longest lineage of a Terraform state, in bytes; Terraform writes a UUID.
+pub const LINEAGE_BYTES_MAX: usize = 128;
 /// The longest single log line kept, in bytes; longer ones are cut.
 pub const LOG_LINE_BYTES_MAX: usize = 8 * 1024;
 /// The most lines one log request may carry.

@@ -50,6 +50,10 @@ pub struct MayBuildWorkspace(());
 #[derive(Debug)]
 pub struct MayEnterWorkspace(());
 
+/// Proof that any Terraform state may be given to a workspace of this owner.
+#[derive(Debug)]
+pub struct MayPushState(());
+
 /// Proof that a workspace may be made for this owner.
 #[derive(Debug)]
 pub struct MayCreateWorkspace {
@@ -99,6 +103,17 @@ impl Actor {
     /// When the actor is neither.
     pub fn may_build_workspace(&self, owner: UserId) -> Result<MayBuildWorkspace, Denied> {
         if self.user == owner || self.has(&[Role::Owner]) { Ok(MayBuildWorkspace(())) } else { Err(Denied) }
+    }
+
+    /// States are pushed by template admins and owners of the deployment. A state says what the next build destroys, whoever made
+    /// it, with the runner's rights: who pushes one could as well run any template. Going back to a state that a build of the
+    /// workspace left needs no more than the right to build it.
+    ///
+    /// # Errors
+    /// When the actor is neither.
+    pub fn may_push_state(&self, owner: UserId) -> Result<MayPushState, Denied> {
+        self.may_read_workspace(owner)?;
+        self.may_manage_templates().map(|_| MayPushState(()))
     }
 
     /// Workspaces are entered by their owner only.

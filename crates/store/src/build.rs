@@ -1,8 +1,8 @@
 //! Builds: the newest one of a workspace lives inside the workspace's row; older ones are rows of their own and never change.
 
 use berth_domain::{
-    BuildId, BuildReason, Gate, JobStatus, LogLevel, ParameterValue, Policy, Priority, TemplateId, Timestamp, Transition, UserId,
-    Username, VersionId, WorkspaceId, WorkspaceName,
+    Adoption, BuildId, BuildReason, Gate, JobStatus, LogLevel, ParameterValue, Policy, Priority, RepairId, TemplateId, Timestamp,
+    Transition, UserId, Username, VersionId, WorkspaceId, WorkspaceName,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -70,6 +70,9 @@ pub struct Build {
     /// Whether the one who asked consents to replacing or destroying what holds data or runs.
     #[serde(default)]
     pub allow_replace: bool,
+    /// Start only: what exists and is to be taken over by the template's resources.
+    #[serde(default)]
+    pub imports: Vec<Adoption>,
     /// Its template's rules when it was asked for.
     #[serde(default)]
     pub policy: Policy,
@@ -102,6 +105,9 @@ pub enum CreateBuildError {
         /// Its number.
         number: u64,
     },
+    /// A repair has not ended.
+    #[error("repair {0} of the workspace has not ended")]
+    Repairing(RepairId),
     /// No such workspace.
     #[error("workspace {0} does not exist")]
     Missing(WorkspaceId),
@@ -148,6 +154,9 @@ impl Store {
             let latest = &workspace.latest_build;
             if workspace.deleted {
                 return Err(CreateBuildError::Deleted(id));
+            }
+            if let Some(active) = workspace.repair.filter(|repair| repair.active) {
+                return Err(CreateBuildError::Repairing(active.id));
             }
             let waiting = if latest.job.status.is_active() { Some(self.giving_way(latest, &build).await?) } else { None };
             let stopped_at = workspace.stops_at();

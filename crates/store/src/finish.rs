@@ -42,6 +42,9 @@ impl Store {
             match next.home {
                 Home::Version(_) => plan.writes.push(self.finished_import(&next, &result, now).await?),
                 Home::Workspace { id, .. } => self.finished_build(&mut plan, (id, &next), &result, now).await?,
+                Home::Repair { id, workspace } => {
+                    plan.writes.extend(self.ended_repair((id, workspace), &next, result.found.clone()).await?);
+                }
             }
             match self.table.transact(plan.writes).await {
                 Ok(()) => return Ok(()),
@@ -146,9 +149,17 @@ impl Store {
 
     /// Ends a job about whose doing nothing is known: its build shows what the build before it had made.
     async fn ended_without_result(&self, at: u64, job: &JobRecord, now: Timestamp) -> Result<bool, TableError> {
-        let Home::Workspace { id, number } = job.home else {
-            let (_, shown) = self.shown(job, now).await?;
-            return self.transacted(vec![lease::replace(at, job)?, shown]).await;
+        let (id, number) = match job.home {
+            Home::Workspace { id, number } => (id, number),
+            Home::Version(_) => {
+                let (_, shown) = self.shown(job, now).await?;
+                return self.transacted(vec![lease::replace(at, job)?, shown]).await;
+            }
+            Home::Repair { id, workspace } => {
+                let mut writes = self.ended_repair((id, workspace), job, Vec::new()).await?;
+                writes.push(lease::replace(at, job)?);
+                return self.transacted(writes).await;
+            }
         };
         let earlier = self.build_by_number(id, number.saturating_sub(1)).await?.map(|build: Build| build.resources);
         let row = self.table.get::<Workspace>(&workspace::key(id)).await?.ok_or_else(|| contention(job.id))?;

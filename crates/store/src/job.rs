@@ -10,7 +10,8 @@
 //! condition that nobody else did ([`crate::lease`], [`crate::finish`]).
 
 use berth_domain::{
-    BuildId, FailureCode, Fence, JobStatus, Lease, Priority, Secret, TaskId, Timestamp, TokenHash, VersionId, WorkspaceId, limit,
+    BuildId, FailureCode, Fence, JobStatus, Lease, Priority, RepairId, Secret, TaskId, Timestamp, TokenHash, VersionId,
+    WorkspaceId, limit,
 };
 use berth_wire::runner::Outcome;
 use jiff::SignedDuration;
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 use uuid::Uuid;
 
-use crate::TableError;
+use crate::{StatePointer, TableError};
 
 /// Which job: an import has its version's id, a build's job its build's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -28,6 +29,8 @@ pub enum JobId {
     Import(VersionId),
     /// A build of a workspace.
     Build(BuildId),
+    /// A repair of a workspace.
+    Repair(RepairId),
 }
 
 impl JobId {
@@ -37,15 +40,17 @@ impl JobId {
         match self {
             Self::Import(id) => id.0,
             Self::Build(id) => id.0,
+            Self::Repair(id) => id.0,
         }
     }
 
-    /// `import` or `build`.
+    /// `import`, `build` or `repair`.
     #[must_use]
     pub const fn kind(self) -> &'static str {
         match self {
             Self::Import(_) => "import",
             Self::Build(_) => "build",
+            Self::Repair(_) => "repair",
         }
     }
 }
@@ -69,6 +74,7 @@ impl FromStr for JobId {
         match kind {
             "import" => Ok(Self::Import(id.parse().map_err(|_| wrong())?)),
             "build" => Ok(Self::Build(id.parse().map_err(|_| wrong())?)),
+            "repair" => Ok(Self::Repair(id.parse().map_err(|_| wrong())?)),
             _ => Err(wrong()),
         }
     }
@@ -160,19 +166,6 @@ pub struct Offer {
     pub ends: Timestamp,
 }
 
-/// Which Terraform state is the newest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StatePointer {
-    /// Grows by one with every new state of the workspace.
-    pub serial: u64,
-    /// The blob that holds it.
-    pub key: String,
-    /// Length in bytes.
-    pub size: u64,
-    /// SHA-256, hexadecimal.
-    pub sha256: String,
-}
-
 /// The row that shows a job to people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -185,6 +178,13 @@ pub enum Home {
         id: WorkspaceId,
         /// The build's number.
         number: u64,
+    },
+    /// The repair, and the workspace that it is of.
+    Repair {
+        /// The repair.
+        id: RepairId,
+        /// The workspace.
+        workspace: WorkspaceId,
     },
 }
 
@@ -500,8 +500,9 @@ impl JobRecord {
         if !true_now {
             return Err(LostOutcome::Alive);
         }
-        let fence = self.fence.next();
-        Ok(Self { job: self.job.ended(JobStatus::Failed, reason, now), offer: None, lease: None, session: None, fence, ..self })
+        let (fence, worked) = (self.fence.next(), self.lease.is_some());
+        let job = Job { error_code: worked.then_some(FailureCode::RunnerLost), ..self.job.ended(JobStatus::Failed, reason, now) };
+        Ok(Self { job, offer: None, lease: None, session: None, fence, ..self })
     }
 }
 

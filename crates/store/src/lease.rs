@@ -1,13 +1,10 @@
-//! What is done with a job while it is not over: offer, claim, heartbeat, push state, and find those that need looking at.
+//! What is done with a job while it is not over: offer, claim, heartbeat, and find those that need looking at.
 
 use berth_domain::{Fence, JobStatus, Priority, TaskId, Timestamp, TokenHash, WorkspaceId};
-use bytes::Bytes;
 
 use crate::{
-    BlobError, ClaimError, Home, JobId, JobRecord, LeaseError, Offer, OfferError, RunnerSession, StatePointer, Store, TableError,
-    Version, Workspace,
-    file::digest,
-    schedule,
+    ClaimError, Home, JobId, JobRecord, LeaseError, Offer, OfferError, Repair, RunnerSession, Store, TableError, Version,
+    Workspace, schedule,
     table::{Bound, Key, RACES_MAX, Range, Row, WriteError, pause},
     version, workspace,
     write::Write,
@@ -37,6 +34,8 @@ pub enum Record {
     Version(Box<Version>),
     /// A build's workspace; the build is its latest.
     Workspace(Box<Workspace>),
+    /// A repair and its workspace.
+    Repair(Box<(Repair, Workspace)>),
 }
 
 /// What a heartbeat learns.
@@ -47,10 +46,6 @@ pub struct Heartbeat {
     /// When the lease ends now.
     pub lease_ends: Timestamp,
 }
-
-/// The number of a Terraform state; grows by one with every new state of a workspace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct StateVersion(pub u64);
 
 /// What someone must look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +100,10 @@ impl Store {
         Ok(match job.home {
             Home::Version(id) => self.version(id).await?.map(|version| Record::Version(Box::new(version))),
             Home::Workspace { id, .. } => self.workspace(id).await?.map(|workspace| Record::Workspace(Box::new(workspace))),
+            Home::Repair { id, workspace } => {
+                let (repair, workspace) = (self.repair(id).await?, self.workspace(workspace).await?);
+                repair.zip(workspace).map(|pair| Record::Repair(Box::new(pair)))
+            }
         })
     }
 
@@ -192,66 +191,7 @@ impl Store {
         Err(contention(session.job).into())
     }
 
-    /// Keeps a new Terraform state of a build: first the blob, then the pointer to it if the session still holds the job. Every state
-    /// is kept. A read, a blob and a write; a repeat of the newest state costs the read only.
-    ///
-    /// # Errors
-    /// [`LeaseError::Lost`] when the session does not hold the job: the newest state stays what it was.
-    pub async fn push_state(&self, session: &RunnerSession, bytes: Bytes) -> Result<StateVersion, LeaseError> {
-        let JobId::Build(build) = session.job else { return Err(LeaseError::Missing(session.job)) };
-        let sha256 = digest(bytes.clone()).await?;
-        let mut kept = None;
-        for attempt in 0..RACES_MAX {
-            let row = self.job_row(session.job).await?.ok_or(LeaseError::Missing(session.job))?;
-            let mut next = row.value;
-            let Home::Workspace { id: workspace, .. } = next.home else { return Err(LeaseError::Missing(session.job)) };
-            if !next.is_held_by(session) {
-                return Err(LeaseError::Lost(session.job));
-            }
-            let newest = next.state.as_ref();
-            if let Some(newest) = newest.filter(|newest| newest.sha256 == sha256) {
-                return Ok(StateVersion(newest.serial));
-            }
-            let serial = newest.map_or(1, |newest| newest.serial + 1);
-            let key = state_key(workspace, build, serial, &sha256);
-            if kept.as_ref() != Some(&key) {
-                self.blobs.put(&key, bytes.clone()).await.map_err(TableError::from)?;
-                kept = Some(key.clone());
-            }
-            next.state = Some(StatePointer { serial, key, size: bytes.len() as u64, sha256: sha256.clone() });
-            if self.wrote(replace(row.version, &next)?).await? {
-                return Ok(StateVersion(serial));
-            }
-            pause(attempt).await;
-        }
-        Err(contention(session.job).into())
-    }
-
-    /// The newest Terraform state as a build's job sees it. A blob.
-    ///
-    /// # Errors
-    /// When the blob is missing or the disk fails.
-    pub async fn job_state(&self, job: &JobRecord) -> Result<Option<Bytes>, TableError> {
-        self.state_at(job.state.as_ref()).await
-    }
-
-    /// The newest Terraform state of a workspace, also one that a running build pushed. Two reads and a blob.
-    ///
-    /// # Errors
-    /// When the table or the disk fails.
-    pub async fn state(&self, id: WorkspaceId) -> Result<Option<Bytes>, TableError> {
-        let Some(workspace) = self.workspace(id).await? else { return Ok(None) };
-        let job = self.job(JobId::Build(workspace.latest_build.id)).await?;
-        self.state_at(job.and_then(|job| job.state).or(workspace.state).as_ref()).await
-    }
-
-    async fn state_at(&self, pointer: Option<&StatePointer>) -> Result<Option<Bytes>, TableError> {
-        let Some(pointer) = pointer else { return Ok(None) };
-        let bytes = self.blobs.get(&pointer.key).await?;
-        Ok(Some(bytes.ok_or_else(|| BlobError::Missing(pointer.key.clone()))?))
-    }
-
-    /// What someone must look at. One Query, which finds nothing in an idle deployment.
+    /// The jobs that someone must look at. One Query, which finds nothing in an idle deployment.
     ///
     /// # Errors
     /// When the table fails.
@@ -277,6 +217,11 @@ impl Store {
                 show(job, &mut workspace, now);
                 let write = workspace::replace(row.version, &workspace)?;
                 Ok((Record::Workspace(Box::new(workspace)), write))
+            }
+            Home::Repair { id, workspace } => {
+                let (repair, write) = self.shown_repair(id, job).await?;
+                let workspace = self.workspace(workspace).await?.ok_or_else(|| missing(workspace::key(workspace)))?;
+                Ok((Record::Repair(Box::new((repair, workspace))), write))
             }
         }
     }
@@ -321,9 +266,4 @@ fn happened(outcome: Result<(), WriteError>) -> Result<bool, TableError> {
 
 pub(crate) fn contention(id: JobId) -> TableError {
     TableError::Contention(id.to_string())
-}
-
-/// Two pushes of one serial must not overwrite each other, so the key has some of the content's hash.
-fn state_key(workspace: WorkspaceId, build: berth_domain::BuildId, serial: u64, sha256: &str) -> String {
-    format!("state/{workspace}/{build}/{serial:08}-{}", sha256.get(..16).unwrap_or(sha256))
 }

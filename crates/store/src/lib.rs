@@ -16,10 +16,12 @@ pub mod lease;
 pub mod log;
 pub mod meter;
 pub mod modules;
+pub mod repair;
 pub mod resource;
 pub mod schedule;
 pub mod seal;
 pub mod session;
+pub mod state;
 pub mod table;
 pub mod template;
 pub mod timing;
@@ -39,14 +41,16 @@ pub use file::File;
 pub use finish::AGENTS_MAX;
 pub use job::{
     CancelError, ClaimError, FinishError, Home, Job, JobId, JobIdError, JobRecord, LeaseError, Lost, LostOutcome, Offer,
-    OfferError, RunnerSession, StatePointer,
+    OfferError, RunnerSession,
 };
-pub use lease::{Claim, Due, Heartbeat, Record, StateVersion};
+pub use lease::{Claim, Due, Heartbeat, Record};
 pub use meter::Meter;
+pub use repair::{CreateRepairError, LatestRepair, Repair};
 pub use resource::Resource;
 pub use schedule::ExtendWorkspaceError;
 pub use seal::SealError;
 pub use session::{Session, SessionKind};
+pub use state::{PushStateError, PutStateError, StateAuthor, StateOrigin, StatePointer, StateVersion};
 pub use table::TableError;
 pub use template::{ActivateError, CreateTemplateError, DeleteTemplateError, Template, UpdateTemplateError};
 pub use user::{CreateUserError, FirstUserError, UpdateUserError, User, UserChange};

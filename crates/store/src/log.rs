@@ -199,6 +199,18 @@ impl Store {
         Ok(lines)
     }
 
+    /// The last lines of a job whose runner was lost: why it ended, and for a build what to do about it.
+    #[must_use]
+    pub fn lost_lines(job: JobId, reason: &str, now: Timestamp) -> Vec<LogLine> {
+        let stage = "Ending the job";
+        let mut lines = vec![Self::own_line(LogLevel::Error, stage, reason, now)];
+        if matches!(job, JobId::Build(_)) {
+            let text = "what was being made may exist and be in no state: `berth repair` finds it, to be imported or deleted";
+            lines.push(Self::own_line(LogLevel::Warn, stage, text, now));
+        }
+        lines
+    }
+
     /// A line of the control plane's own, for [`Self::append_logs`].
     #[must_use]
     pub fn own_line(level: LogLevel, stage: &str, output: &str, now: Timestamp) -> LogLine {

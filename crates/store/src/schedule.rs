@@ -171,6 +171,7 @@ fn stop(workspace: Workspace, now: Timestamp) -> Build {
         orphan: false,
         log_level: None,
         allow_replace: false,
+        imports: Vec::new(),
         reason: BuildReason::Autostop,
         initiator: workspace.owner,
         initiator_name: workspace.owner_name,

@@ -16,6 +16,8 @@
 //! | agent | `WORKSPACE#id` | `NOW#AGENT#id` | | `lines`, `bytes` of its log |
 //! | earlier build | `WORKSPACE#id` | `BUILD#number` | | |
 //! | workspace's stop | `WORKSPACE#id` | `STOP` | `DUE` / `time#workspace`, while one is due | body is the workspace's id |
+//! | repair | `REPAIR#id` | `REPAIR` | | `ttl` |
+//! | version of its Terraform state | `WORKSPACE#id` | `STATE#number` | | the bytes are a blob |
 //! | workspace's name | `USER#id` | `WORKSPACE#name` | | body is the workspace's id |
 //! | agent's workspace, by id and by token | `AGENT#id`, `AGENT_TOKEN#hash` | `AGENT` | | |
 //! | job | `JOB#kind-id` | `JOB` | `DUE` / `time#job`, while active | `lines`, `bytes` of its log |

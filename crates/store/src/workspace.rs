@@ -6,7 +6,7 @@ use berth_domain::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Agent, Build, Home, JobId, JobRecord, StatePointer, Store, TableError, agent, lease,
+    Agent, Build, Home, JobId, JobRecord, LatestRepair, StatePointer, Store, TableError, agent, lease,
     table::{Bound, Key, RACES_MAX, Range, Row, WriteError, pause},
     template,
     write::Write,
@@ -52,6 +52,9 @@ pub struct Workspace {
     pub state: Option<StatePointer>,
     /// The succeeded start build whose agents may speak; `None` while stopped.
     pub live_build: Option<BuildId>,
+    /// The newest repair.
+    #[serde(default)]
+    pub repair: Option<LatestRepair>,
 }
 
 /// What may change about a workspace without a build; `None` leaves it as it is.

@@ -9,7 +9,9 @@ mod one {
     mod fixture;
     mod job;
     mod log;
+    mod repair;
     mod schedule;
+    mod state;
     mod template;
     mod timing;
     mod workspace;

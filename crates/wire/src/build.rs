@@ -2,7 +2,7 @@
 
 use crate::resource::Resource;
 use berth_domain::{
-    BuildReason, FailureCode, JobStatus, LogLevel, LogSource, ParameterValue, TaskId, Timestamp, TimingStage, Transition,
+    Adoption, BuildReason, FailureCode, JobStatus, LogLevel, LogSource, ParameterValue, TaskId, Timestamp, TimingStage, Transition,
     WorkspaceStatus,
 };
 use serde::{Deserialize, Serialize};
@@ -117,6 +117,9 @@ pub struct CreateBuild {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<BuildReason>,
+    /// Start only: what exists and is to be taken over by the template's resources.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub imports: Vec<Adoption>,
     /// Consents to replacing or destroying what holds data or runs, where the template asks for consent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_replace: bool,
@@ -138,6 +141,7 @@ impl CreateBuild {
             reason: None,
             allow_replace: false,
             template_version_preset_id: None,
+            imports: Vec::new(),
         }
     }
 }

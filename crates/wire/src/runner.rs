@@ -15,8 +15,8 @@
 //! All but the claim carry `Authorization: Bearer <session>`; a session is good for its one job and fence, until the job ends.
 
 use berth_domain::{
-    AppSharing, ExternalAuth, FailureCode, Gate, LogLevel, LogSource, Parameter, ParameterValue, Preset, Secret, TaskId, Timestamp,
-    Timing, Transition, Variable,
+    Adoption, AppSharing, ExternalAuth, FailureCode, Gate, LogLevel, LogSource, Parameter, ParameterValue, Preset, Secret, Stray,
+    StrayRef, TaskId, Timestamp, Timing, Transition, Variable,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -52,6 +52,18 @@ pub enum Job {
     Import(Box<Import>),
     /// Start, stop or delete a workspace.
     Build(Box<Build>),
+    /// Look for what exists of a workspace and is in no state; remove some of it.
+    Repair(Box<Repair>),
+}
+
+/// A workspace to repair. Its state is read and never written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Repair {
+    /// The workspace as for a start.
+    pub build: Build,
+    /// What to remove of what exists and is in no state; nothing to only look.
+    #[serde(default)]
+    pub delete: Vec<StrayRef>,
 }
 
 /// A version to import.
@@ -85,6 +97,9 @@ pub struct Build {
     /// Delete only: do not destroy, only forget.
     #[serde(default)]
     pub orphan: bool,
+    /// Start only: what exists and is to be taken over by the template's resources.
+    #[serde(default)]
+    pub imports: Vec<Adoption>,
     /// Terraform's log level, when more than usual is wanted.
     #[serde(default)]
     pub log_level: Option<String>,
@@ -192,6 +207,9 @@ pub struct Finish {
     /// Where the time went.
     #[serde(default)]
     pub timings: Vec<Timing>,
+    /// What exists and is in no state. Repairs only.
+    #[serde(default)]
+    pub found: Vec<Stray>,
 }
 
 /// What an import found in a template version.

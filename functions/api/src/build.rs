@@ -5,21 +5,19 @@ use crate::{
     body::{Asked, Json, Segment},
     error::{Answer, ApiError},
     parameter::{self, Given, Resolved},
+    repair,
     session::{Authenticated, SignedIn},
     version::{self, Page},
     view::{self, Agents},
     workspace::{self, permit},
 };
-use axum::{
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::extract::State;
 use berth_domain::{
     Actor, AutomaticUpdates, BuildId, BuildReason, ParameterValue, Policy, Timestamp, Transition, VersionId, WorkspaceId,
 };
 use berth_store::{Build, Job, JobId, Template, Version, Workspace};
 use berth_wire::build::{CreateBuild, Timings};
-use http::{StatusCode, header};
+use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -95,26 +93,6 @@ pub(crate) async fn resources(
     Ok(Json(build.resources))
 }
 
-/// The Terraform state that a build left. It holds secrets: for those only who may build the workspace.
-pub(crate) async fn state(
-    State(api): State<Shared>,
-    Authenticated(caller): Authenticated,
-    Segment(id): Segment<BuildId>,
-) -> Answer<Response> {
-    let build = readable(&api, &caller, id).await?;
-    permit(&caller.actor, build.owner, Actor::may_build_workspace)?;
-    let job = api.store().job(JobId::Build(id)).await?.ok_or_else(|| ApiError::missing("build"))?;
-    Ok(state_answer(api.store().job_state(&job).await?))
-}
-
-/// A Terraform state, or 204 when there is none.
-pub(crate) fn state_answer(state: Option<bytes::Bytes>) -> Response {
-    match state {
-        Some(state) => ([(header::CONTENT_TYPE, "application/json")], state).into_response(),
-        None => StatusCode::NO_CONTENT.into_response(),
-    }
-}
-
 /// Queues a build: start, stop or delete. One at a time per workspace; 409 names the active one.
 pub(crate) async fn create(
     State(api): State<Shared>,
@@ -129,6 +107,7 @@ pub(crate) async fn create(
     let template = api.store().template(workspace.template).await?.ok_or_else(|| ApiError::missing("template"))?;
     let version = version(&api, &workspace, &template, &body).await?;
     version::may_build(&caller, &template, (&workspace, &version), body.transition)?;
+    repair::check_imports(&api, &caller, &workspace, &body).await?;
     let answers = answers(&workspace, &version, &body)?;
     let draft = Build { policy: template.settings.policy(), ..draft(&api, &caller, &workspace, (&version, answers, body)) };
     let workspace = api.store().create_build(draft).await?;
@@ -209,6 +188,7 @@ fn draft(api: &Api, caller: &SignedIn, workspace: &Workspace, asked: (&Version, 
         job: Job::queued(now),
         resources: Vec::new(),
         allow_replace: body.allow_replace,
+        imports: body.imports,
         policy: Policy::default(), // Its template's, which the caller knows.
         gate: None,
         deadline: None,

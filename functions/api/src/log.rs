@@ -5,6 +5,7 @@ use crate::{
     body::{Asked, Json, Segment},
     build,
     error::Answer,
+    repair,
     session::Authenticated,
     socket::{Gone, Outlet, Pace, Turn, Upgrade},
     version,
@@ -13,7 +14,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use berth_domain::{AgentId, BuildId, VersionId};
+use berth_domain::{AgentId, BuildId, RepairId, VersionId};
 use berth_store::JobId;
 use serde::Deserialize;
 use std::collections::HashSet;
@@ -57,6 +58,17 @@ pub(crate) async fn of_build(
 ) -> Answer<Response> {
     build::readable(&api, &caller.0, id).await?;
     of_job(&api, caller, JobId::Build(id), (query, upgrade)).await
+}
+
+pub(crate) async fn of_repair(
+    State(api): State<Shared>,
+    caller: Authenticated,
+    Segment(id): Segment<RepairId>,
+    Asked(query): Asked<Query>,
+    upgrade: Upgrade,
+) -> Answer<Response> {
+    repair::readable(&api, &caller.0, id).await?;
+    of_job(&api, caller, JobId::Repair(id), (query, upgrade)).await
 }
 
 pub(crate) async fn of_version(

@@ -4,8 +4,8 @@
 //! says about objects is the handler's to ask, and the authorization matrix test holds both to the table.
 
 use crate::{
-    Shared, agent, binary, build, buildinfo, file, guard, init_script, log, page, runner, session, template, token, user, version,
-    watch, workspace,
+    Shared, agent, binary, build, buildinfo, file, guard, init_script, log, page, repair, runner, session, state, template, token,
+    user, version, watch, workspace,
 };
 use axum::{
     Router,
@@ -36,6 +36,9 @@ pub(crate) enum Access {
     Read,
     /// A workspace's owner, and owners of the deployment; 404 for others, 403 for those who may only read.
     Build,
+    /// Template admins and owners of the deployment; 404 for those who may not read the workspace, 403 for those who may only read
+    /// or build it.
+    Push,
     /// A workspace's owner alone; 404 for others, 403 for those who may only read.
     Enter,
     /// A workspace agent with its token.
@@ -139,7 +142,7 @@ fn templates() -> Vec<Route> {
 }
 
 fn workspaces() -> Vec<Route> {
-    use Access::{Build, Create, Enter, Read, SignedIn};
+    use Access::{Build, Create, Enter, Push, Read, SignedIn};
     vec![
         get(SignedIn, "/api/v2/workspaces", workspace::list),
         post(Create, "/api/v2/users/{user}/workspaces", workspace::create),
@@ -163,7 +166,16 @@ fn workspaces() -> Vec<Route> {
         get(Read, "/api/v2/workspacebuilds/{build}/parameters", build::parameters),
         get(Read, "/api/v2/workspacebuilds/{build}/resources", build::resources),
         get(Read, "/api/v2/workspacebuilds/{build}/timings", build::timings),
-        get(Build, "/api/v2/workspacebuilds/{build}/state", build::state),
+        get(Build, "/api/v2/workspacebuilds/{build}/state", state::of_build),
+        put(Push, "/api/v2/workspacebuilds/{build}/state", state::push_to_build),
+        get(Build, "/api/v2/workspaces/{workspace}/states", state::list),
+        post(Push, "/api/v2/workspaces/{workspace}/states", state::push),
+        get(Build, "/api/v2/workspaces/{workspace}/states/{number}", state::show),
+        post(Build, "/api/v2/workspaces/{workspace}/states/{number}/restore", state::restore),
+        post(Build, "/api/v2/workspaces/{workspace}/repairs", repair::create),
+        get(Build, "/api/v2/repairs/{repair}", repair::show),
+        get(Build, "/api/v2/repairs/{repair}/logs", log::of_repair),
+        patch(Build, "/api/v2/repairs/{repair}/cancel", repair::cancel),
         get(Read, "/api/v2/workspaceagents/{agent}", agent::show),
         get(Read, "/api/v2/workspaceagents/{agent}/logs", log::of_agent),
         post(Enter, "/api/v2/workspaceagents/{agent}/ticket", agent::ticket),
@@ -182,7 +194,7 @@ fn machines() -> Vec<Route> {
         get(Runner, "/api/v2/runner/jobs/{job}/archive", runner::archive),
         put(Runner, "/api/v2/runner/jobs/{job}/modules", runner::put_modules),
         get(Runner, "/api/v2/runner/jobs/{job}/modules", runner::modules),
-        get(Runner, "/api/v2/runner/jobs/{job}/state", runner::state),
+        get(Runner, "/api/v2/runner/jobs/{job}/state", runner::newest_state),
         put(Runner, "/api/v2/runner/jobs/{job}/state", runner::push_state),
         post(Runner, "/api/v2/runner/jobs/{job}/finish", runner::finish),
     ]

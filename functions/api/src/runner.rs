@@ -5,10 +5,10 @@ use crate::{
     Api, Shared,
     agent::{check_batch, cut},
     body::{Json, Segment, whole},
-    build::state_answer,
     error::{Answer, ApiError},
     file,
     session::CallingRunner,
+    state,
 };
 use axum::{
     body::Body,
@@ -16,18 +16,18 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use berth_domain::{
-    BuildId, FileId, Secret, TokenHash, UserId, VersionId,
+    BuildId, RepairId, Secret, TokenHash, Transition, UserId, VersionId,
     limit::{MODULES_BYTES_MAX, STATE_BYTES_MAX},
 };
 use berth_store::{JobId, Record, RunnerSession, Version, Workspace};
-use berth_wire::runner::{Build, Claim, Claimed, Finish, Frozen, Heartbeat, Import, Job, LogLine, Owner};
+use berth_wire::runner::{Build, Claim, Claimed, Finish, Frozen, Heartbeat, Import, Job, LogLine, Owner, Repair};
 use http::StatusCode;
 use std::time::Duration;
 use uuid::Uuid;
 
 /// A job by the path's bare id. Builds are looked for first; only a claim asks, everyone else brings a session that says it.
 async fn job(api: &Api, id: Uuid) -> Answer<JobId> {
-    for id in [JobId::Build(BuildId(id)), JobId::Import(VersionId(id))] {
+    for id in [JobId::Build(BuildId(id)), JobId::Import(VersionId(id)), JobId::Repair(RepairId(id))] {
         if api.store().job(id).await?.is_some() {
             return Ok(id);
         }
@@ -51,6 +51,11 @@ async fn work(api: &Api, record: Record) -> Answer<Job> {
     match record {
         Record::Version(version) => import(api, *version).await.map(|import| Job::Import(Box::new(import))),
         Record::Workspace(workspace) => build(api, *workspace).await.map(|build| Job::Build(Box::new(build))),
+        Record::Repair(pair) => {
+            let (repair, workspace) = *pair;
+            let build = Build { transition: Transition::Start, ..build(api, workspace).await? };
+            Ok(Job::Repair(Box::new(Repair { build, delete: repair.delete })))
+        }
     }
 }
 
@@ -78,6 +83,7 @@ async fn build(api: &Api, workspace: Workspace) -> Answer<Build> {
         build_number: build.number,
         transition: build.transition,
         orphan: build.orphan,
+        imports: build.imports,
         log_level: build.log_level,
         workspace_id: workspace.id.0,
         workspace_name: workspace.name.to_string(),
@@ -155,24 +161,28 @@ pub(crate) async fn archive(
     check_job(&session, id)?;
     let job = api.store().job_by_session(&session).await?;
     let missing = || ApiError::missing("template version");
-    let file: FileId = match api.store().record(&job).await?.ok_or_else(missing)? {
-        Record::Version(version) => version.file,
-        Record::Workspace(workspace) => api.store().version(workspace.latest_build.version).await?.ok_or_else(missing)?.file,
+    let of_build = |workspace: Workspace| workspace.latest_build.version;
+    let version = match api.store().record(&job).await?.ok_or_else(missing)? {
+        Record::Version(version) => version.id,
+        Record::Workspace(workspace) => of_build(*workspace),
+        Record::Repair(pair) => of_build(pair.1),
     };
+    let file = api.store().version(version).await?.ok_or_else(missing)?.file;
     Ok(file::tar(api.store().file_bytes(file).await?.ok_or_else(|| ApiError::missing("file"))?))
 }
 
 /// The newest Terraform state of the build's workspace, this build's own pushes included.
-pub(crate) async fn state(
+pub(crate) async fn newest_state(
     State(api): State<Shared>,
     CallingRunner(session): CallingRunner,
     Segment(id): Segment<Uuid>,
 ) -> Answer<Response> {
     check_job(&session, id)?;
     let job = api.store().job_by_session(&session).await?;
-    Ok(state_answer(api.store().job_state(&job).await?))
+    Ok(state::answer(api.store().job_state(&job).await?))
 }
 
+/// Keeps a new state. One that does not follow the newest is refused with 400: 409 would say that the lease is lost.
 pub(crate) async fn push_state(
     State(api): State<Shared>,
     CallingRunner(session): CallingRunner,
@@ -181,7 +191,7 @@ pub(crate) async fn push_state(
 ) -> Answer<StatusCode> {
     check_job(&session, id)?;
     let state = whole(body, STATE_BYTES_MAX).await?;
-    api.store().push_state(&session, state).await?;
+    api.store().push_state(&session, state, api.now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -211,6 +221,7 @@ pub(crate) async fn modules(
     let job = api.store().job_by_session(&session).await?;
     let modules = match api.store().record(&job).await? {
         Some(Record::Workspace(workspace)) => api.store().modules(workspace.latest_build.version).await?,
+        Some(Record::Repair(pair)) => api.store().modules(pair.1.latest_build.version).await?,
         Some(Record::Version(_)) | None => None,
     };
     Ok(modules.map_or_else(|| StatusCode::NO_CONTENT.into_response(), file::tar))

@@ -8,6 +8,8 @@ mod machine;
 mod matrix;
 mod parameter;
 mod person;
+mod repair;
 mod socket;
+mod state;
 mod template;
 mod workspace;

@@ -184,6 +184,19 @@ fn job(id: JobId, file: Uuid, job: &berth_store::Job) -> wire::build::Job {
     }
 }
 
+/// A repair.
+pub(crate) fn repair(repair: &berth_store::Repair) -> wire::repair::Repair {
+    wire::repair::Repair {
+        id: repair.id.0,
+        workspace_id: repair.workspace.0,
+        initiator_name: repair.initiator_name.to_string(),
+        created_at: repair.created_at,
+        job: job(JobId::Repair(repair.id), Uuid::nil(), &repair.job),
+        delete: repair.delete.clone(),
+        found: repair.found.clone(),
+    }
+}
+
 /// A build. `sight` tells which of its agents can be reached; agents that a newer build recorded are not this build's any more.
 pub(crate) fn build(build: &Build, sight: &Sight<'_>) -> wire::build::Build {
     wire::build::Build {

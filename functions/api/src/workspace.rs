@@ -211,6 +211,7 @@ fn draft(api: &Api, draft: &Draft<'_>, answers: Resolved) -> Workspace {
         job: Job::queued(now),
         resources: Vec::new(),
         allow_replace: false,
+        imports: Vec::new(),
         policy: template.settings.policy(),
         gate: None,
         deadline: None,
@@ -235,6 +236,7 @@ fn draft(api: &Api, draft: &Draft<'_>, answers: Resolved) -> Workspace {
         latest_build: build,
         state: None,
         live_build: None,
+        repair: None,
     }
 }
 

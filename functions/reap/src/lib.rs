@@ -3,7 +3,7 @@
 //! An event may come twice, late or never. It fails a job only if that very task holds it or was to claim it; a job that ended by
 //! itself, or that another task holds, goes on as it is. What no event tells, the sweep finds by the lease.
 
-use berth_domain::{LogLevel, TaskId, Timestamp};
+use berth_domain::{TaskId, Timestamp};
 use berth_store::{JobId, Lost, LostOutcome, Store, TableError};
 
 /// Why an event was not handled; it may come again.
@@ -28,8 +28,7 @@ pub async fn reap(store: &Store, job: JobId, task: TaskId, reason: &str, now: Ti
     let outcome = store.fail_lost(job, &lost, now).await.map_err(failed)?;
     if outcome == LostOutcome::Failed {
         tracing::warn!(job = %job, task = %task, reason, "a task ended before its job did");
-        let line = Store::own_line(LogLevel::Error, "Ending the job", reason, now);
-        store.append_logs(job, vec![line]).await.map_err(failed)?;
+        store.append_logs(job, Store::lost_lines(job, reason, now)).await.map_err(failed)?;
     }
     Ok(outcome)
 }

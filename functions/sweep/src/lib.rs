@@ -3,7 +3,7 @@
 //! Jobs that wait too long are announced again; jobs whose runner gave no sign of life fail; workspaces whose time is over are stopped.
 //! An idle deployment costs one read.
 
-use berth_domain::{LogLevel, Priority, Timestamp, WorkspaceId, limit::LEASE_SECONDS};
+use berth_domain::{Priority, Timestamp, WorkspaceId, limit::LEASE_SECONDS};
 use berth_store::{Due, JobId, Lost, LostOutcome, Store, TableError};
 use std::future::Future;
 
@@ -69,7 +69,7 @@ async fn fail(store: &Store, job: JobId, now: Timestamp) -> Result<bool, TableEr
         return Ok(false);
     }
     let text = format!("the runner was lost: no sign of life for {LEASE_SECONDS} s");
-    store.append_logs(job, vec![Store::own_line(LogLevel::Error, "Ending the job", &text, now)]).await?;
+    store.append_logs(job, Store::lost_lines(job, &text, now)).await?;
     Ok(true)
 }
 

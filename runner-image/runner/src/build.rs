@@ -27,20 +27,29 @@ pub(crate) async fn run(mut work: Work, build: &Build) -> Done {
 
 async fn steps(work: &mut Work, build: &Build) -> Result<Done, Done> {
     let fetched = work.unless_stopped(async { tokio::join!(work.archive(), work.state()) }).await?;
+    if build.transition == Transition::Delete && build.orphan {
+        // Whatever is wrong with the template or the state: a person can always be rid of the workspace.
+        let state = fetched.1.ok().flatten().and_then(|bytes| State::parse(&bytes).ok());
+        return Ok(forget(work, build, state.as_ref()).await);
+    }
     let state = fetched.1?;
     let known = match &state {
         Some(bytes) => Some(State::parse(bytes).map_err(|error| work.failed(error.to_string()))?),
         None => None,
     };
     let is_empty = known.as_ref().is_none_or(State::is_empty);
-    if build.transition == Transition::Delete && (build.orphan || is_empty) {
+    if build.transition == Transition::Delete && is_empty {
         return Ok(forget(work, build, known.as_ref()).await);
     }
-    end_strays(work, build, &processes(known.as_ref())).await;
+    let mut wanted = processes(known.as_ref());
+    wanted.extend(build.imports.iter().map(|one| one.id.clone()));
+    end_strays(work, build, &wanted).await;
     let room = work.room(fetched.0?, state.clone()).await?;
     room.write_variables(&build.variables)
+        .and_then(|()| room.write_imports(&build.imports))
         .map_err(|error| work.failed(format!("cannot prepare the working directory: {error}")))?;
     let mut ready = work.ready(room, environment::of_build(&work.config, build)).await?;
+    ready.run.environment.extend(environment::tags(build));
     apply(work, build, &mut ready, state).await
 }
 

@@ -74,6 +74,21 @@ pub(crate) fn of_terraform(config: &Config, cli_config: &Path, provider: BTreeMa
     environment
 }
 
+/// The tag by which everything of a workspace is found.
+pub(crate) const WORKSPACE_TAG: &str = "berth:workspace";
+
+/// The variables by which the AWS provider (hashicorp/terraform-provider-aws #33339) tags all that it makes, without a word in the template: whose workspace it
+/// is and of which template. The key is part of the variable's name.
+#[must_use]
+pub(crate) fn tags(build: &Build) -> BTreeMap<OsString, OsString> {
+    let tags = [
+        (WORKSPACE_TAG, build.workspace_id.to_string()),
+        ("berth:owner", build.owner.username.clone()),
+        ("berth:template", build.template_name.clone()),
+    ];
+    tags.into_iter().map(|(key, value)| (format!("TF_AWS_DEFAULT_TAGS_{key}").into(), value.into())).collect()
+}
+
 /// What the provider is told for a build.
 #[must_use]
 pub(crate) fn of_build(config: &Config, build: &Build) -> BTreeMap<String, String> {

@@ -19,6 +19,7 @@ pub mod lease;
 pub mod log;
 pub mod plan;
 pub mod progress;
+mod repair;
 pub mod resources;
 pub mod room;
 pub mod state;
@@ -114,6 +115,7 @@ pub async fn run(config: Config) -> Result<Ended, RunnerError> {
     let done = match &claimed.job {
         Job::Import(import) => import::run(work, import).await,
         Job::Build(build) => build::run(work, build).await,
+        Job::Repair(repair) => repair::run(work, repair).await,
     };
     let mut finish = match done {
         Done::Finish(finish) => *finish,
@@ -133,6 +135,7 @@ pub async fn run(config: Config) -> Result<Ended, RunnerError> {
 fn limits(job: &Job) -> Limits {
     let own = match job {
         Job::Build(build) => (build.timeout_ms, build.silence_ms),
+        Job::Repair(repair) => (repair.build.timeout_ms, repair.build.silence_ms),
         Job::Import(_) => (0, 0),
     };
     let or = |own: u64, seconds: u64| if own == 0 { Duration::from_secs(seconds) } else { Duration::from_millis(own) };

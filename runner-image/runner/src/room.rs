@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use berth_domain::Adoption;
 use berth_domain::Secret;
 use berth_provider::{HOSTS, SOURCES, plugin};
 use tempfile::TempDir;
@@ -21,6 +22,8 @@ const OVERRIDE_FILE: &str = "zz_berth_override.tf";
 const OVERRIDE: &str = "terraform {\n  backend \"local\" {}\n}\n";
 /// The values of the template's variables; Terraform reads it by its name.
 const VARIABLES_FILE: &str = "zz_berth.auto.tfvars.json";
+/// What exists and is to be taken over by the template's resources.
+const IMPORT_FILE: &str = "zz_berth_import.tf";
 /// The README that the dashboard shows, and the most of it that is kept, in bytes.
 const README_FILE: &str = "README.md";
 const README_BYTES_MAX: usize = 256 * 1024;
@@ -101,6 +104,18 @@ impl Room {
         fs::write(self.directory().join(VARIABLES_FILE), file.to_string())
     }
 
+    /// Writes an `import` block for each resource that exists and is to be taken over.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn write_imports(&self, imports: &[Adoption]) -> io::Result<()> {
+        if imports.is_empty() {
+            return Ok(());
+        }
+        let block = |one: &Adoption| format!("import {{\n  to = {}\n  id = {}\n}}\n", one.to, quoted(&one.id));
+        fs::write(self.directory().join(IMPORT_FILE), imports.iter().map(block).collect::<String>())
+    }
+
     /// The given Terraform CLI configuration, or one of our own: the user's `~/.terraformrc` must not change a build. Ours is empty but
     /// for the plugin, if there is one: that is installed from a mirror in the room, everything else as usual.
     ///
@@ -145,6 +160,12 @@ fn installation(mirror: &Path) -> String {
     )
 }
 
+/// A text as a literal of Terraform's language: nothing in it is a template or an escape. The text has no control characters.
+fn quoted(text: &str) -> String {
+    let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace("${", "$${").replace("%{", "%%{");
+    format!("\"{text}\"")
+}
+
 fn has_template(directory: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(directory)? {
         let name = entry?.file_name();
@@ -180,5 +201,19 @@ mod tests {
     fn an_archive_without_a_template_says_so() {
         let error = Room::prepare(&tar(&[("README.md", "")]), None).unwrap_err().to_string();
         assert_eq!(error, "the template has no .tf file at its top level");
+    }
+
+    #[test]
+    fn what_is_adopted_is_one_import_block_each_and_its_id_is_only_text() {
+        let room = Room::prepare(&tar(&[("main.tf", "")]), None).unwrap();
+        room.write_imports(&[]).unwrap();
+        assert!(!room.directory().join(IMPORT_FILE).exists());
+        let id = "a\"b\\c${file(1)}%{if}";
+        room.write_imports(&[Adoption { to: "aws_instance.dev[0]".to_owned(), id: id.to_owned() }]).unwrap();
+        let text = fs::read_to_string(room.directory().join(IMPORT_FILE)).unwrap();
+        assert_eq!(text, "import {\n  to = aws_instance.dev[0]\n  id = \"a\\\"b\\\\c$${file(1)}%%{if}\"\n}\n");
+        let body = hcl_edit::parser::parse_body(&text).unwrap();
+        let block = body.blocks().next().unwrap();
+        assert!(block.body.get_attribute("id").is_some());
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Nothing here judges a template. A file that does not parse is left to Terraform, whose diagnostic names the line.
 
-mod file;
+pub(crate) mod file;
 mod lock;
 
 pub use lock::strip_our_providers;

@@ -217,7 +217,7 @@ impl Done {
 /// A report of an outcome and nothing else.
 #[must_use]
 pub(crate) fn report(outcome: Outcome) -> Finish {
-    Finish { outcome, resources: Vec::new(), imported: None, timings: Vec::new() }
+    Finish { outcome, resources: Vec::new(), imported: None, timings: Vec::new(), found: Vec::new() }
 }
 
 async fn lock(directory: &Path) -> std::io::Result<File> {

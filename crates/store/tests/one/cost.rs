@@ -1,9 +1,8 @@
 //! What verbs ask of the table: a laptop pays a write with an fsync, a deployment with money.
 
-use super::fixture::{World, at, job, line, noon, random, result_with_agent, task};
+use super::fixture::{World, at, job, line, noon, random, result_with_agent, state, task};
 use berth_domain::{Secret, TokenHash, TokenId, Transition};
 use berth_store::{Offer, RunnerSession, Session, SessionKind};
-use bytes::Bytes;
 use uuid::Uuid;
 
 macro_rules! costs {
@@ -40,6 +39,7 @@ async fn reading_is_one_request_and_an_authenticated_workspace_two() {
     costs!(store, 1 + 0, store.agents_of(&list).await.unwrap());
     costs!(store, 0 + 0, store.agents_of(&[]).await.unwrap());
     costs!(store, 1 + 0, store.builds_of(dev.id).await.unwrap());
+    costs!(store, 2 + 0, store.state_versions(dev.id).await.unwrap());
     costs!(store, 2 + 0, store.agent_by_token("t").await.unwrap());
     costs!(store, 1 + 0, store.due(at(100)).await.unwrap());
     costs!(store, 1 + 0, store.logs(job(&dev), 0, 10).await.unwrap());
@@ -57,8 +57,8 @@ async fn a_whole_build_is_six_writes_and_its_log() {
     let session = RunnerSession { job: job(&dev), fence: claim.fence, secret: Secret::new("ab".to_owned()) };
     costs!(store, 1 + 1, store.append_runner_logs(&session, vec![line("a"), line("b")]).await.unwrap());
     costs!(store, 1 + 1, store.heartbeat(&session, at(10)).await.unwrap());
-    costs!(store, 1 + 1, store.push_state(&session, Bytes::from_static(b"{}")).await.unwrap());
-    costs!(store, 1 + 0, store.push_state(&session, Bytes::from_static(b"{}")).await.unwrap());
+    costs!(store, 1 + 1, store.push_state(&session, state(1, "x"), at(10)).await.unwrap());
+    costs!(store, 1 + 0, store.push_state(&session, state(1, "x"), at(10)).await.unwrap());
     costs!(store, 2 + 1, store.finish(&session, result_with_agent(Uuid::from_u128(1), "t"), at(11)).await.unwrap());
     costs!(store, 1 + 1, store.create_build(world.build(dev.id, "dev", Transition::Stop)).await.unwrap());
 }

@@ -1,7 +1,6 @@
-use super::fixture::{World, at, claim, job, line, noon, result_with_agent};
+use super::fixture::{World, at, claim, job, line, noon, result_with_agent, state};
 use berth_domain::JobStatus;
 use berth_store::{OpenError, Store};
-use bytes::Bytes;
 use uuid::Uuid;
 
 #[tokio::test]
@@ -12,14 +11,14 @@ async fn all_that_was_acknowledged_is_there_after_a_restart() {
     let other = world.queued("other").await;
     let (session, _) = claim(&world.store, job(&other), noon()).await;
     world.store.append_runner_logs(&session, vec![line("half way")]).await.unwrap();
-    world.store.push_state(&session, Bytes::from_static(b"state")).await.unwrap();
+    world.store.push_state(&session, state(1, "x"), noon()).await.unwrap();
     drop(world);
 
     let store = Store::open_local(dir.path()).await.unwrap();
     assert_eq!(store.workspace(dev.id).await.unwrap().unwrap().latest_build.job.status, JobStatus::Succeeded);
     assert!(store.agent_by_token("t").await.is_ok());
     assert_eq!(store.heartbeat(&session, at(9)).await.unwrap().lease_ends, at(69), "a runner goes on as if nothing had been");
-    assert_eq!(store.state(other.id).await.unwrap().unwrap(), "state");
+    assert_eq!(store.state(other.id).await.unwrap().unwrap(), state(1, "x"));
     assert_eq!(store.append_runner_logs(&session, vec![line("on")]).await.unwrap(), 2);
 }
 

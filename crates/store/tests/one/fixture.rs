@@ -7,6 +7,7 @@ use berth_domain::{
 };
 use berth_store::{Build, Claim, Imported, Job, JobId, JobResult, Offer, RunnerSession, Store, Template, User, Version, Workspace};
 use berth_wire::runner::{self, LogLine, Outcome};
+use bytes::Bytes;
 use jiff::SignedDuration;
 use std::{
     collections::BTreeMap,
@@ -84,7 +85,7 @@ pub(crate) fn template(owner: &User, version: VersionId, name: &str) -> Template
 }
 
 pub(crate) fn result(outcome: Outcome) -> JobResult {
-    JobResult { outcome, resources: Vec::new(), imported: None, timings: Vec::new() }
+    JobResult { outcome, resources: Vec::new(), imported: None, timings: Vec::new(), found: Vec::new() }
 }
 
 /// A result with one resource that has one agent.
@@ -110,6 +111,11 @@ pub(crate) fn line(text: &str) -> LogLine {
         stage: "Applying".to_owned(),
         output: text.to_owned(),
     }
+}
+
+/// A Terraform state of one lineage.
+pub(crate) fn state(serial: u64, note: &str) -> Bytes {
+    format!(r#"{{"version":4,"serial":{serial},"lineage":"l","outputs":{{"note":{{"value":"{note}"}}}},"resources":[]}}"#).into()
 }
 
 pub(crate) fn task() -> TaskId {
@@ -192,6 +198,7 @@ impl World {
             job: Job::queued(noon()),
             resources: Vec::new(),
             allow_replace: false,
+            imports: Vec::new(),
             policy: Policy::default(),
             gate: None,
             deadline: None,
@@ -220,6 +227,7 @@ impl World {
             latest_build: self.build(id, name, Transition::Start),
             state: None,
             live_build: None,
+            repair: None,
         }
     }
 

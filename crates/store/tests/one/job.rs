@@ -1,10 +1,9 @@
-use super::fixture::{World, at, claim, failed, hex, job, noon, offer, older, random, result, run, stranger, task};
+use super::fixture::{World, at, claim, failed, hex, job, noon, offer, older, random, result, run, state, stranger, task};
 use berth_domain::{JobStatus, Priority, TokenHash, Transition};
 use berth_store::{
-    CancelError, ClaimError, Due, FinishError, LeaseError, Lost, LostOutcome, Offer, OfferError, Record, StateVersion,
+    CancelError, ClaimError, Due, FinishError, LeaseError, Lost, LostOutcome, Offer, OfferError, PushStateError, Record,
 };
 use berth_wire::runner::Outcome;
-use bytes::Bytes;
 use tokio::task::JoinSet;
 
 #[tokio::test]
@@ -59,24 +58,24 @@ async fn a_late_holder_cannot_push_state_and_the_newest_stays() {
     let dev = world.queued("dev").await;
     let store = &world.store;
     let (session, _) = claim(store, job(&dev), noon()).await;
-    assert_eq!(store.push_state(&session, Bytes::from_static(b"one")).await.unwrap(), StateVersion(1));
-    assert_eq!(store.push_state(&session, Bytes::from_static(b"two")).await.unwrap(), StateVersion(2));
-    assert_eq!(store.push_state(&session, Bytes::from_static(b"two")).await.unwrap(), StateVersion(2), "a repeat is no new state");
-    assert_eq!(store.state(dev.id).await.unwrap().unwrap(), "two", "also while the build runs");
+    assert_eq!(store.push_state(&session, state(1, "one"), noon()).await.unwrap(), 1);
+    assert_eq!(store.push_state(&session, state(2, "two"), noon()).await.unwrap(), 2);
+    assert_eq!(store.push_state(&session, state(2, "two"), noon()).await.unwrap(), 2, "a repeat is no new state");
+    assert_eq!(store.state(dev.id).await.unwrap().unwrap(), state(2, "two"), "also while the build runs");
 
     assert_eq!(store.fail_lost(job(&dev), &Lost::LeaseEnded, at(59)).await.unwrap(), LostOutcome::Alive);
     assert_eq!(store.fail_lost(job(&dev), &Lost::LeaseEnded, at(60)).await.unwrap(), LostOutcome::Failed);
     let retry = world.next(&dev, Transition::Start).await;
     let (newer, _) = claim(store, retry, at(61)).await;
-    assert_eq!(store.push_state(&newer, Bytes::from_static(b"three")).await.unwrap(), StateVersion(3));
+    assert_eq!(store.push_state(&newer, state(3, "three"), at(61)).await.unwrap(), 3);
 
-    assert!(matches!(store.push_state(&session, Bytes::from_static(b"late")).await, Err(LeaseError::Lost(_))));
+    assert!(matches!(store.push_state(&session, state(4, "late"), at(62)).await, Err(PushStateError::Lost(_))));
     assert!(matches!(store.heartbeat(&session, at(62)).await, Err(LeaseError::Lost(_))));
     assert!(matches!(store.finish(&session, result(Outcome::Succeeded), at(62)).await, Err(FinishError::Lost(_))));
     assert!(matches!(store.append_runner_logs(&session, vec![]).await, Err(LeaseError::Lost(_))));
-    assert_eq!(store.state(dev.id).await.unwrap().unwrap(), "three");
+    assert_eq!(store.state(dev.id).await.unwrap().unwrap(), state(3, "three"));
     let first = store.job(job(&dev)).await.unwrap().unwrap();
-    assert_eq!(store.job_state(&first).await.unwrap().unwrap(), "two", "every state is kept");
+    assert_eq!(store.job_state(&first).await.unwrap().unwrap(), state(2, "two"), "every state is kept");
 }
 
 #[tokio::test]

@@ -1,11 +1,12 @@
 //! Every store error's status, in one place. Internals go to the log; the person gets one clause and, where there is one, the way out.
 
 use super::ApiError;
+use berth_domain::{RepairId, StateError};
 use berth_store::{
-    ActivateError, AgentError, AgentLogError, ArchiveVersionError, CancelError, ClaimError, CreateBuildError, CreateTemplateError,
-    CreateUserError, CreateVersionError, CreateWorkspaceError, DeleteTemplateError, ExtendWorkspaceError, FinishError,
-    FirstUserError, LeaseError, RenameWorkspaceError, TableError, UpdateTemplateError, UpdateUserError, UpdateVersionError,
-    UpdateWorkspaceError,
+    ActivateError, AgentError, AgentLogError, ArchiveVersionError, BlobError, CancelError, ClaimError, CreateBuildError,
+    CreateRepairError, CreateTemplateError, CreateUserError, CreateVersionError, CreateWorkspaceError, DeleteTemplateError,
+    ExtendWorkspaceError, FinishError, FirstUserError, LeaseError, PushStateError, PutStateError, RenameWorkspaceError, TableError,
+    UpdateTemplateError, UpdateUserError, UpdateVersionError, UpdateWorkspaceError,
 };
 use http::StatusCode;
 
@@ -14,6 +15,10 @@ impl From<TableError> for ApiError {
         if error.is_full() {
             tracing::error!(%error, "the disk is full");
             return Self::new(StatusCode::INSUFFICIENT_STORAGE, "the server's disk is full: free some space and try again");
+        }
+        if let TableError::Blob(blob @ (BlobError::Missing(_) | BlobError::Damaged(_) | BlobError::Sealed { .. })) = &error {
+            // Which one is no secret to who may read it, and what they need to mend it.
+            return Self::internal("read what it keeps", &error).detail(blob.to_string());
         }
         Self::internal("reach its table", &error)
     }
@@ -186,8 +191,27 @@ impl From<CreateBuildError> for ApiError {
                 let message = format!("build {number} of the workspace has not ended: wait for it, or cancel it");
                 Self::conflict(message).detail(format!("the active build is {build}"))
             }
+            CreateBuildError::Repairing(repair) => repairing(repair),
             CreateBuildError::Missing(_) | CreateBuildError::Deleted(_) => Self::missing("workspace"),
             CreateBuildError::Table(error) => error.into(),
+        }
+    }
+}
+
+fn repairing(repair: RepairId) -> ApiError {
+    let message = "a repair of the workspace has not ended: wait for it, or cancel it";
+    ApiError::conflict(message).detail(format!("the active repair is {repair}"))
+}
+
+impl From<CreateRepairError> for ApiError {
+    fn from(error: CreateRepairError) -> Self {
+        match error {
+            CreateRepairError::Building(number) => {
+                Self::conflict(format!("build {number} of the workspace has not ended: wait for it, or cancel it"))
+            }
+            CreateRepairError::Repairing(repair) => repairing(repair),
+            CreateRepairError::Missing(_) => Self::missing("workspace"),
+            CreateRepairError::Table(error) => error.into(),
         }
     }
 }
@@ -221,6 +245,35 @@ impl From<LeaseError> for ApiError {
             LeaseError::Lost(_) => Self::conflict(why),
             LeaseError::Missing(_) => Self::missing("job"),
             LeaseError::Table(error) => error.into(),
+        }
+    }
+}
+
+impl From<PushStateError> for ApiError {
+    fn from(error: PushStateError) -> Self {
+        let why = error.to_string();
+        match error {
+            PushStateError::Lost(_) => Self::conflict(why),
+            PushStateError::Missing(_) => Self::missing("job"),
+            PushStateError::Refused(_) => Self::bad(why),
+            PushStateError::Table(error) => error.into(),
+        }
+    }
+}
+
+impl From<PutStateError> for ApiError {
+    fn from(error: PutStateError) -> Self {
+        let why = error.to_string();
+        match error {
+            PutStateError::Missing(_) => Self::missing("workspace"),
+            PutStateError::NoVersion(_) => Self::missing("state version"),
+            PutStateError::Busy { build, number } => {
+                let message = format!("build {number} of the workspace has not ended: wait for it, or cancel it");
+                Self::conflict(message).detail(format!("the active build is {build}"))
+            }
+            PutStateError::Refused(StateError::Lineage { .. } | StateError::Serial { .. }) => Self::conflict(why),
+            PutStateError::Refused(_) => Self::bad(why),
+            PutStateError::Table(error) => error.into(),
         }
     }
 }

@@ -190,10 +190,11 @@ async fn a_log_is_read_after_a_line_and_the_state_by_those_who_build() {
     dev.world.by(&session).post(&format!("{runner}/logs"), json!(flood)).await.refused(413);
 
     assert_eq!(dev.world.by(&session).get(&format!("{runner}/state")).await.status, 204);
-    dev.world.by(&session).put(&format!("{runner}/state"), r#"{"serial":1}"#).await.is(204);
-    assert_eq!(dev.world.by(&session).get(&format!("{runner}/state")).await.is(200), json!({ "serial": 1 }));
+    let whole = json!({ "version": 4, "serial": 1, "lineage": "l" });
+    dev.world.by(&session).put(&format!("{runner}/state"), whole.to_string()).await.is(204);
+    assert_eq!(dev.world.by(&session).get(&format!("{runner}/state")).await.is(200), whole);
     let state = format!("/api/v2/workspacebuilds/{}/state", job(&stop).uuid());
-    assert_eq!(dev.world.by(&dev.ada).get(&state).await.is(200), json!({ "serial": 1 }));
+    assert_eq!(dev.world.by(&dev.ada).get(&state).await.is(200), whole);
     let auditor = dev.world.user("aud", &[Role::Auditor]).await;
     dev.world.by(&auditor).get(&dev.path()).await.is(200);
     dev.world.by(&auditor).get(&state).await.refused(403);

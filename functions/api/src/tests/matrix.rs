@@ -28,6 +28,7 @@ fn expected(access: Access) -> [Pass; 9] {
         Access::Create => [No(401), No(404), Yes, Yes, No(404), No(404), No(404), No(401), No(401)],
         Access::Read => [No(401), No(404), Yes, Yes, Yes, No(404), Yes, No(401), No(401)],
         Access::Build => [No(401), No(404), Yes, Yes, No(403), No(404), No(403), No(401), No(401)],
+        Access::Push => [No(401), No(404), No(403), Yes, Yes, No(404), No(403), No(401), No(401)],
         Access::Enter => [No(401), No(404), Yes, No(403), No(403), No(404), No(403), No(401), No(401)],
         Access::Agent => [No(401), No(401), No(401), No(401), No(401), No(401), No(401), Yes, No(401)],
         Access::Runner => [No(401), No(401), No(401), No(401), No(401), No(401), No(401), No(401), Yes],
@@ -44,6 +45,7 @@ struct Things {
     agent: String,
     file: String,
     job: String,
+    repair: String,
 }
 
 impl Things {
@@ -63,6 +65,7 @@ impl Things {
             ("agent", &self.agent),
             ("file", &self.file),
             ("job", &self.job),
+            ("repair", &self.repair),
             ("key", "none-of-this-name"),
             ("number", "1"),
             ("name", name),
@@ -96,20 +99,29 @@ impl Things {
 }
 
 async fn things(world: &World, owner: &str, ada: &str) -> (Things, String, String) {
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
     let (template, version) = world.template(owner, "linux", json!([])).await;
     let version_name =
         world.by(owner).get(&format!("/api/v2/templateversions/{version}")).await.is(200)["name"].as_str().unwrap().to_owned();
     let workspace = world.workspace(ada, &template, "dev").await;
     let (agent, agent_token) = world.up(&workspace).await;
+    let states = format!("/api/v2/workspaces/{}/states", workspace["id"].as_str().unwrap());
+    world.by(owner).post(&states, json!({ "version": 4, "serial": 1, "lineage": "l", "resources": [] })).await.is(201);
     world.connect(agent, &agent_token).await;
     let other = world.workspace(owner, &template, "other").await;
     let job = other["latest_build"]["id"].as_str().unwrap().to_owned();
     let (runner, _) = world.claim(berth_store::JobId::Build(job.parse().unwrap())).await;
+    let repairs = format!("/api/v2/workspaces/{}/repairs", text(&workspace["id"]));
+    let repair = text(&world.by(ada).post(&repairs, json!({})).await.is(201)["id"]);
+    world.run(berth_store::JobId::Repair(repair.parse().unwrap()), json!({ "outcome": { "kind": "succeeded" } })).await;
     let file = world.by(owner).upload(super::fixture::archive(&[("main.tf", "")])).await.is(201);
-    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
     let (workspace, build) = (text(&workspace["id"]), text(&workspace["latest_build"]["id"]));
     let agent = agent.to_string();
-    (Things { template, version, version_name, workspace, build, agent, file: text(&file["hash"]), job }, agent_token, runner)
+    (
+        Things { template, version, version_name, workspace, build, agent, file: text(&file["hash"]), job, repair },
+        agent_token,
+        runner,
+    )
 }
 
 /// An API token: one route of the table signs out the session that calls it.

@@ -11,17 +11,17 @@ use serde_json::{Map, Value};
 
 /// A top-level block: `resource "coder_agent" "main" { ... }`.
 #[derive(Debug, PartialEq)]
-pub(super) struct Block {
+pub(crate) struct Block {
     /// `resource`.
-    pub(super) kind: String,
+    pub(crate) kind: String,
     /// `coder_agent`, `main`.
-    pub(super) labels: Vec<String>,
+    pub(crate) labels: Vec<String>,
     /// Attributes and nested blocks.
-    pub(super) body: Map<String, Value>,
+    pub(crate) body: Map<String, Value>,
 }
 
 /// The blocks of a file in HCL syntax; `None` when it does not parse.
-pub(super) fn blocks_of_hcl(text: &str) -> Option<Vec<Block>> {
+pub(crate) fn blocks_of_hcl(text: &str) -> Option<Vec<Block>> {
     let body = hcl_edit::parser::parse_body(text).ok()?;
     let blocks = body.blocks().map(|block| Block {
         kind: block.ident.as_str().to_owned(),
@@ -32,7 +32,7 @@ pub(super) fn blocks_of_hcl(text: &str) -> Option<Vec<Block>> {
 }
 
 /// The blocks of a file in JSON syntax; `None` when it does not parse.
-pub(super) fn blocks_of_json(bytes: &[u8]) -> Option<Vec<Block>> {
+pub(crate) fn blocks_of_json(bytes: &[u8]) -> Option<Vec<Block>> {
     let file: Map<String, Value> = serde_json::from_slice(bytes).ok()?;
     let mut blocks = Vec::new();
     for (kind, value) in &file {
@@ -61,7 +61,7 @@ fn collect(kind: &str, value: &Value, depth: usize, labels: &mut Vec<String>, bl
 }
 
 /// The objects of a value that is one object or a list of them.
-pub(super) fn bodies(value: &Value) -> Vec<&Map<String, Value>> {
+pub(crate) fn bodies(value: &Value) -> Vec<&Map<String, Value>> {
     match value {
         Value::Object(object) => vec![object],
         Value::Array(items) => items.iter().filter_map(Value::as_object).collect(),

@@ -220,6 +220,7 @@ pub(crate) fn build(transition: Transition) -> Build {
         build_number: 1,
         transition,
         orphan: false,
+        imports: Vec::new(),
         log_level: None,
         workspace_id: Uuid::from_u128(2),
         workspace_name: "dev".into(),

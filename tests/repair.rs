@@ -1,0 +1,99 @@
+//! Repair: a runner dies in the middle of its work, and what it had made is found, taken over or removed.
+
+use crate::harness::{Berth, eventually, template};
+use nix::unistd::Pid;
+use std::fs;
+
+/// A template whose process kills the runner that starts it, the first time: it runs, and no state has heard of it.
+fn deadly(berth: &Berth) -> String {
+    let main = format!(
+        r#"
+terraform {{
+  required_providers {{
+    berth = {{ source = "berth/berth" }}
+    coder = {{ source = "coder/coder" }}
+  }}
+}}
+data "coder_workspace" "me" {{}}
+resource "berth_directory" "home" {{}}
+resource "berth_process" "dev" {{
+  count   = data.coder_workspace.me.start_count
+  dir     = berth_directory.home.path
+  command = ["sh", "-c", "[ -e {marker} ] || {{ touch {marker}; kill -9 $PPID; }}; exec sleep 7711"]
+}}
+"#,
+        marker = berth.home().join("killed").display()
+    );
+    template(berth, "deadly", &main)
+}
+
+/// A workspace whose first build lost its runner while it started a process.
+fn with_stray() -> (Berth, Pid) {
+    let berth = Berth::signed_in();
+    berth.ok(&["templates", "push", "deadly", "--directory", &deadly(&berth), "--yes"]);
+    let failed = berth.fails(&["create", "dev", "--template", "deadly", "--yes"]);
+    assert!(failed.contains("berth repair dev"), "the way out is said: {failed}");
+    let stray = eventually("the process that nobody knows", || berth.workspace_processes().first().copied());
+    (berth, stray)
+}
+
+fn found(berth: &Berth) -> Vec<serde_json::Value> {
+    berth.json(&["repair", "dev"])["found"].as_array().unwrap().clone()
+}
+
+#[test]
+fn what_a_killed_runner_was_making_is_found_and_taken_over() {
+    let (berth, stray) = with_stray();
+    assert!(berth.run(&["show", "dev"]).stderr.contains("berth repair dev"));
+    assert!(berth.ok(&["logs", "dev"]).contains("berth repair"));
+    let strays = found(&berth);
+    let process = strays.iter().find(|one| one["type"] == "berth_process").unwrap();
+    assert_eq!(process["addresses"], serde_json::json!(["berth_process.dev[0]"]), "{strays:?}");
+    let shown = berth.run(&["repair", "dev"]);
+    assert!(shown.stdout.contains("berth_process.dev[0]") && shown.stderr.contains("--import ADDRESS=ID"), "{shown:?}");
+    assert_eq!(berth.workspace_processes(), [stray], "a look changes nothing");
+
+    let id = process["id"].as_str().unwrap();
+    berth.ok(&["repair", "dev", "--import", &format!("berth_process.dev[0]={id}"), "--yes"]);
+    assert_eq!(berth.workspace_processes(), [stray], "the same process, not another");
+    let state = berth.ok(&["state", "pull", "dev"]);
+    assert!(state.contains(id), "{state}");
+    assert_eq!(found(&berth), Vec::<serde_json::Value>::new());
+    berth.ok(&["delete", "dev", "--yes"]);
+    assert_eq!(berth.workspace_processes(), []);
+}
+
+#[test]
+fn what_a_killed_runner_was_making_is_removed_when_asked_and_never_else() {
+    let (berth, stray) = with_stray();
+    let before = berth.run(&["state", "list", "dev", "-o", "json"]).stdout;
+    let strays = found(&berth);
+    let id = strays.iter().find(|one| one["type"] == "berth_process").unwrap()["id"].as_str().unwrap().to_owned();
+    let wrong = berth.fails(&["repair", "dev", "--delete", "none-of-this-id", "--yes"]);
+    assert!(wrong.contains("none-of-this-id"), "{wrong}");
+    assert!(berth.fails(&["repair", "dev", "--delete", &id]).contains("needs a yes"));
+    assert_eq!(berth.workspace_processes(), [stray]);
+    let answer = berth.ok(&["repair", "dev", "--delete", &id, "--yes", "-o", "json"]);
+    let left: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    assert!(left["found"].as_array().unwrap().iter().all(|one| one["type"] != "berth_process"), "{left}");
+    assert_eq!(berth.workspace_processes(), [], "it is gone");
+    assert_eq!(berth.run(&["state", "list", "dev", "-o", "json"]).stdout, before, "the workspace's state was not touched");
+    berth.ok(&["start", "dev", "--yes"]);
+    berth.ok(&["delete", "dev", "--yes"]);
+}
+
+#[test]
+fn a_directory_that_no_state_knows_is_found_and_removed() {
+    let berth = Berth::with_workspace();
+    let id = berth.json(&["show", "dev"])["id"].as_str().unwrap().to_owned();
+    let forgotten = berth.data().join("workspaces").join(id).join("forgotten");
+    fs::create_dir(&forgotten).unwrap();
+    fs::write(forgotten.join("file"), "x").unwrap();
+    let strays = found(&berth);
+    assert_eq!(strays.len(), 1, "what the state knows is no stray: {strays:?}");
+    assert_eq!(strays[0]["type"], "berth_directory");
+    berth.ok(&["repair", "dev", "--delete", strays[0]["id"].as_str().unwrap(), "--yes"]);
+    assert!(!forgotten.exists());
+    assert_eq!(berth.ok(&["ssh", "dev", "--", "echo alive"]), "alive\n", "the workspace itself goes on");
+    assert!(berth.run(&["repair", "dev"]).stderr.contains("Nothing exists of dev that its state does not know"));
+}
