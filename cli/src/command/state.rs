@@ -160,14 +160,14 @@ async fn pull(session: &Session, name: &str, file: Option<&Path>, wanted: Wanted
         Wanted { build: Some(number), .. } => {
             let build = client.build_by_number(&workspace.owner_name, &workspace.name, number).await;
             let build = build.map_err(|error| or_missing(error, || format!("{typed} has no build {number}"), &typed))?;
-            client.build_state(build.id).await?
+            client.build_state(build.id).await.map_err(|error| unread(error, &typed))?
         }
         Wanted { version: Some(number), .. } => {
             let state = client.state(workspace.id, number).await;
             Some(state.map_err(|error| or_missing(error, || format!("{typed} has no state version {number}"), &typed))?)
         }
         _ => match client.states(workspace.id).await?.last() {
-            Some(newest) => Some(client.state(workspace.id, newest.number).await?),
+            Some(newest) => Some(client.state(workspace.id, newest.number).await.map_err(|error| unread(error, &typed))?),
             None => None,
         },
     };
@@ -195,8 +195,22 @@ async fn pull(session: &Session, name: &str, file: Option<&Path>, wanted: Wanted
     }
 }
 
+/// A version that cannot be read is no reason to wait: the others can.
+fn unread(error: ClientError, typed: &str) -> Failure {
+    let text = error.to_string();
+    if !text.contains("blob state/") {
+        return error.into();
+    }
+    Failure::new(text)
+        .hint(format!("the other versions are there: `berth state list {typed}`, `berth state restore {typed} VERSION`"))
+}
+
 fn or_missing(error: ClientError, what: impl FnOnce() -> String, typed: &str) -> Failure {
-    if error.is_not_found() { Failure::new(what()).hint(format!("`berth state list {typed}` shows them")) } else { error.into() }
+    if error.is_not_found() {
+        Failure::new(what()).hint(format!("`berth state list {typed}` shows them"))
+    } else {
+        unread(error, typed)
+    }
 }
 
 async fn push(session: &Session, name: &str, file: &Path, build: Option<u64>) -> Outcome {

@@ -82,26 +82,20 @@ fn blocks(directory: &Path) -> io::Result<Vec<Block>> {
     Ok(blocks)
 }
 
-/// The configurations of the AWS provider: none for the default one, `aws.west` for another.
+/// The configurations of the AWS provider that the root module uses: none for the default one, `aws.west` for another. Where only
+/// modules use it, `required_providers` names it, and the default one is asked.
 fn providers(blocks: &[Block]) -> BTreeSet<Option<String>> {
-    let mut providers = BTreeSet::new();
-    for block in blocks {
-        let label = block.labels.first().map(String::as_str).unwrap_or_default();
-        match block.kind.as_str() {
-            "provider" if label == "aws" => {
-                let alias = block.body.get("alias").and_then(Value::as_str);
-                providers.insert(alias.map(|alias| format!("aws.{alias}")));
-            }
-            "resource" | "data" if label.starts_with("aws_") && !block.body.contains_key("provider") => {
-                providers.insert(None);
-            }
-            "terraform" if block.body.get("required_providers").into_iter().flat_map(bodies).any(|all| all.contains_key("aws")) => {
-                providers.insert(None);
-            }
-            _ => {}
-        }
+    let label = |block: &Block| block.labels.first().cloned().unwrap_or_default();
+    let of_kind = |kind: &'static str| blocks.iter().filter(move |block| block.kind == kind);
+    let alias = |block: &Block| block.body.get("alias").and_then(Value::as_str).map(|alias| format!("aws.{alias}"));
+    let configured = of_kind("provider").filter(|block| label(block) == "aws").map(alias);
+    let plain = |block: &&Block| label(block).starts_with("aws_") && !block.body.contains_key("provider");
+    let implied = of_kind("resource").chain(of_kind("data")).filter(plain).map(|_| None);
+    let mut providers: BTreeSet<_> = configured.chain(implied).collect();
+    let settings = of_kind("terraform").flat_map(|block| block.body.get("required_providers"));
+    if providers.is_empty() && settings.flat_map(bodies).any(|required| required.contains_key("aws")) {
+        providers.insert(None);
     }
-    // An aliased configuration alone leaves the default one to the environment, and a required provider says nothing of regions.
     providers
 }
 
@@ -286,6 +280,9 @@ mod tests {
         assert_eq!(hcl("resource \"aws_instance\" \"i\" {}"), BTreeSet::from([None]));
         let two = "provider \"aws\" {}\nprovider \"aws\" {\n alias = \"west\"\n}";
         assert_eq!(hcl(two), BTreeSet::from([None, Some("aws.west".to_owned())]));
+        let west = "provider \"aws\" {\n alias = \"west\"\n}\nterraform {\n required_providers {\n aws = {}\n }\n}";
+        assert_eq!(hcl(west), BTreeSet::from([Some("aws.west".to_owned())]), "the default one may have no region");
+        assert_eq!(hcl("terraform {\n required_providers {\n aws = {}\n }\n}"), BTreeSet::from([None]), "modules use it");
         let text = data_sources(&hcl(two), "w-1");
         assert_eq!(blocks_of_hcl(&text).unwrap().len(), 4, "{text}");
         assert!(text.contains("provider = aws.west"), "{text}");
