@@ -20,8 +20,6 @@ pub const ARCHIVE_UNPACKED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 pub const ARCHIVE_ENTRIES_MAX: usize = 10_000;
 /// The largest tar of the modules that a version's import keeps, in bytes; larger ones are downloaded by each build.
 pub const MODULES_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// The most files and directories among them.
-pub const MODULES_ENTRIES_MAX: usize = 20_000;
 /// The largest JSON request body, in bytes.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// The largest Terraform state, in bytes.

@@ -7,7 +7,7 @@ use berth_wire::runner::{Build, Finish, Outcome};
 use bytes::Bytes;
 
 use crate::{
-    environment, gate,
+    environment, frozen, gate,
     lease::{Stop, Stops},
     resources::{self, State},
     state::{PushError, Pusher, Version},
@@ -44,10 +44,11 @@ async fn steps(work: &mut Work, build: &Build) -> Result<Done, Done> {
     let mut wanted = processes(known.as_ref());
     wanted.extend(build.imports.iter().map(|one| one.id.clone()));
     end_strays(work, build, &wanted).await;
-    let room = work.room(fetched.0?, state.clone()).await?;
+    let mut room = work.room(fetched.0?, state.clone()).await?;
     room.write_variables(&build.variables)
         .and_then(|()| room.write_imports(&build.imports))
         .map_err(|error| work.failed(format!("cannot prepare the working directory: {error}")))?;
+    frozen::lay(work, &build.frozen, &mut room).await?;
     let mut ready = work.ready(room, environment::of_build(&work.config, build)).await?;
     ready.run.environment.extend(environment::tags(build));
     apply(work, build, &mut ready, state).await

@@ -25,7 +25,7 @@ pub struct Config {
     pub task: TaskId,
     /// The Terraform or OpenTofu executable to use (`BERTH_TERRAFORM_BIN`).
     pub terraform_bin: Option<PathBuf>,
-    /// Where a downloaded Terraform and provider plugins are kept (`BERTH_DATA_DIR`, else `BERTH_CACHE_DIR`).
+    /// Where a downloaded Terraform and provider packages are kept (`BERTH_DATA_DIR`, else `BERTH_CACHE_DIR`).
     pub data_dir: Option<PathBuf>,
     /// The site that Terraform is downloaded from (`BERTH_TERRAFORM_RELEASES_URL`).
     pub releases_url: String,

@@ -6,6 +6,7 @@ use std::{
     path::Path,
 };
 
+use berth_domain::Transition;
 use berth_provider::{agent_script_env_name, parameter_env_name, parameter_previous_env_name};
 use berth_wire::{
     init_script,
@@ -112,13 +113,17 @@ pub(crate) fn of_build(config: &Config, build: &Build) -> BTreeMap<String, Strin
     environment
 }
 
-/// What the provider is told while a version is imported: no build, the pusher as owner, and a stand-in for every parameter that
+/// What the provider is told while a version's start or stop is planned: no build, the pusher as owner, and a stand-in for every parameter that
 /// has no default and whose type could not hold the empty text.
 #[must_use]
-pub(crate) fn of_import(config: &Config, import: &Import, stand_ins: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+pub(crate) fn of_import(
+    config: &Config,
+    import: &Import,
+    (transition, stand_ins): (Transition, &BTreeMap<String, String>),
+) -> BTreeMap<String, String> {
     let mut environment = BTreeMap::new();
     let mut set = |name: &str, value: String| environment.insert(name.to_owned(), value);
-    set("CODER_WORKSPACE_TRANSITION", "start".to_owned());
+    set("CODER_WORKSPACE_TRANSITION", transition.to_string());
     set("CODER_WORKSPACE_TEMPLATE_NAME", import.template_name.clone());
     set("CODER_WORKSPACE_TEMPLATE_VERSION", import.version_name.clone());
     for (name, value) in stand_ins {

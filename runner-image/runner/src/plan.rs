@@ -1,9 +1,11 @@
-//! What a plan says about a template: the parameters it asks for and the agents it would have.
+//! What a plan says about a template: what it asks for, what can be chosen, and whether its names will do.
 
-use std::collections::BTreeSet;
+mod preset;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use berth_domain::{
-    AgentName, Parameter,
+    AgentName, ExternalAuth, Parameter, Preset, VersionId,
     parameter::{ParameterOption, ParameterRule, ParameterType},
 };
 use serde_json::{Map, Value};
@@ -15,6 +17,12 @@ use crate::resources::ResourceError;
 pub struct Plan {
     /// The parameters by `order`, then in the order of the template's text.
     pub parameters: Vec<Parameter>,
+    /// The presets in the order of the template's text.
+    pub presets: Vec<Preset>,
+    /// The tags that choose the runner of a build.
+    pub tags: BTreeMap<String, String>,
+    /// The accounts elsewhere that it wants linked, in the order of the template's text.
+    pub external_auth: Vec<ExternalAuth>,
     /// What the author should know.
     pub warnings: Vec<String>,
 }
@@ -28,6 +36,12 @@ pub enum PlanError {
     /// Two parameters have one name.
     #[error("the parameter {0:?} is declared twice")]
     ParameterTwice(String),
+    /// Two presets have one name.
+    #[error("the preset {0:?} is declared twice")]
+    PresetTwice(String),
+    /// Two presets would be chosen at first.
+    #[error("the presets {0:?} and {1:?} are both marked as default: only one can be")]
+    DefaultTwice(String, String),
     /// A parameter has a type that we do not know.
     #[error("parameter {name:?}: {why}")]
     Parameter {
@@ -41,27 +55,40 @@ pub enum PlanError {
     Agent(#[from] ResourceError),
 }
 
-/// Reads the output of `terraform show -json <plan>`. `order` lists the labels of the `coder_parameter` blocks as the text has them.
+/// The output of `terraform show -json <plan>`.
 ///
 /// # Errors
-/// When it is not a plan, or a name in it is not usable.
-pub fn read(json: &[u8], order: &[String]) -> Result<Plan, PlanError> {
+/// When it is not a plan that we understand.
+pub fn parse(json: &[u8]) -> Result<Value, PlanError> {
     let plan: Value = serde_json::from_slice(json).map_err(|error| PlanError::Format(error.to_string()))?;
     let version = plan.get("format_version").and_then(Value::as_str).unwrap_or("none");
-    if !version.starts_with("1.") {
-        return Err(PlanError::Format(format!("its format version is {version}, not 1")));
-    }
+    if version.starts_with("1.") { Ok(plan) } else { Err(PlanError::Format(format!("its format version is {version}, not 1"))) }
+}
+
+/// Reads what a plan says about its template. `order` lists the addresses of the template's data sources as the text has them.
+///
+/// # Errors
+/// When a name in it is not usable.
+pub fn read(plan: &Value, order: &[String], version: VersionId) -> Result<Plan, PlanError> {
     let mut found = Vec::new();
     for root in [plan.pointer("/prior_state/values/root_module"), plan.pointer("/planned_values/root_module")].into_iter().flatten()
     {
         collect(root, &mut found);
     }
-    let mut result = Plan { parameters: parameters(&found, order)?, warnings: Vec::new() };
+    let position =
+        |resource: &Found<'_>| order.iter().position(|address| *address == format!("{}.{}", resource.kind, resource.name));
+    found.sort_by_key(|resource| position(resource).unwrap_or(usize::MAX));
+    let of = |kind: &str| found.iter().filter(|resource| resource.kind == kind).collect::<Vec<_>>();
+    let parameters = parameters(&of("coder_parameter"))?;
+    let presets = preset::presets(&of("coder_workspace_preset"), version)?;
+    let mut warnings = preset::warnings(&presets, &parameters);
     check_agents(&found)?;
     if !found.iter().any(|resource| resource.kind == "coder_agent") {
-        result.warnings.push("the template has no coder_agent: nobody can connect to its workspaces".to_owned());
+        warnings.push("the template has no coder_agent: nobody can connect to its workspaces".to_owned());
     }
-    Ok(result)
+    let tags = preset::tags(&of("coder_workspace_tags"));
+    let external_auth = preset::external_auth(&of("coder_external_auth"));
+    Ok(Plan { parameters, presets, tags, external_auth, warnings })
 }
 
 struct Found<'a> {
@@ -83,18 +110,17 @@ fn collect<'a>(module: &'a Value, found: &mut Vec<Found<'a>>) {
     list("child_modules").for_each(|child| collect(child, found));
 }
 
-fn parameters(found: &[Found<'_>], order: &[String]) -> Result<Vec<Parameter>, PlanError> {
-    let mut declared: Vec<(usize, Parameter)> = Vec::new();
-    for resource in found.iter().filter(|resource| resource.kind == "coder_parameter") {
+fn parameters(found: &[&Found<'_>]) -> Result<Vec<Parameter>, PlanError> {
+    let mut parameters: Vec<Parameter> = Vec::new();
+    for resource in found {
         let parameter = parameter(resource)?;
-        if declared.iter().any(|(_, other)| other.name == parameter.name) {
+        if parameters.iter().any(|other| other.name == parameter.name) {
             return Err(PlanError::ParameterTwice(parameter.name));
         }
-        let position = order.iter().position(|label| label == resource.name).unwrap_or(usize::MAX);
-        declared.push((position, parameter));
+        parameters.push(parameter);
     }
-    declared.sort_by_key(|(position, parameter)| (parameter.order, *position));
-    Ok(declared.into_iter().map(|(_, parameter)| parameter).collect())
+    parameters.sort_by_key(|parameter| parameter.order);
+    Ok(parameters)
 }
 
 fn parameter(resource: &Found<'_>) -> Result<Parameter, PlanError> {
@@ -178,10 +204,13 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn plan(resources: &Value) -> Vec<u8> {
+    fn plan(resources: &Value) -> Value {
         json!({"format_version": "1.2", "prior_state": {"values": {"root_module": {"resources": resources}}}})
-            .to_string()
-            .into_bytes()
+    }
+
+    fn read(plan: &Value, order: &[&str]) -> Result<Plan, PlanError> {
+        let order: Vec<_> = order.iter().map(|address| (*address).to_owned()).collect();
+        super::read(plan, &order, VersionId(uuid::Uuid::from_u128(1)))
     }
 
     fn resource(kind: &str, name: &str, values: Value) -> Value {
@@ -195,8 +224,7 @@ mod tests {
         let region = json!({"name": "region", "type": "string", "optional": true, "default": "", "option": [
             {"name": "Europe", "value": "eu", "description": null, "icon": "/e.svg"}]});
         let json = plan(&json!([resource("coder_parameter", "disk", disk), resource("coder_parameter", "region", region)]));
-        let order = ["region".to_owned(), "disk".to_owned()];
-        let found = read(&json, &order).unwrap();
+        let found = read(&json, &["coder_parameter.region", "coder_parameter.disk"]).unwrap();
         let [region, disk] = found.parameters.as_slice() else { panic!("{found:?}") };
         assert_eq!((region.name.as_str(), region.default.as_deref(), region.options[0].value.as_str()), ("region", Some(""), "eu"));
         assert_eq!((disk.default.clone(), disk.kind, disk.mutable), (None, ParameterType::Number, true));
@@ -214,6 +242,38 @@ mod tests {
         let agent = plan(&json!([resource("coder_agent", "my_agent", json!({}))]));
         let expected = "rename resource \"coder_agent\" \"my_agent\": \"my_agent\" may hold only letters and digits with single hyphens between them";
         assert_eq!(read(&agent, &[]).unwrap_err().to_string(), expected);
-        assert!(matches!(read(b"{}", &[]), Err(PlanError::Format(_))));
+        assert!(matches!(parse(b"{}"), Err(PlanError::Format(_))));
+        let preset = |label: &str, name: &str| resource("coder_workspace_preset", label, json!({"name": name, "default": true}));
+        let twice = read(&plan(&json!([preset("a", "x"), preset("b", "x")])), &[]).unwrap_err();
+        assert_eq!(twice.to_string(), "the preset \"x\" is declared twice");
+        let twice = read(&plan(&json!([preset("a", "x"), preset("b", "y")])), &[]).unwrap_err();
+        assert_eq!(twice.to_string(), "the presets \"x\" and \"y\" are both marked as default: only one can be");
+    }
+
+    #[test]
+    fn presets_tags_and_external_auth_are_read_and_a_presets_mistakes_only_warn() {
+        let size = resource(
+            "coder_parameter",
+            "size",
+            json!({"name": "size", "type": "string", "option": [{"name": "L", "value": "large"}]}),
+        );
+        let small = json!({"name": "Small", "parameters": {"size": "tiny", "gone": "1"}, "prebuilds": [{"instances": 2}]});
+        let json = plan(&json!([
+            size,
+            resource("coder_workspace_preset", "b", json!({"name": "Large", "default": true, "parameters": {"size": "large"}})),
+            resource("coder_workspace_preset", "a", small),
+            resource("coder_workspace_tags", "t", json!({"tags": {"zone": "eu"}})),
+            resource("coder_external_auth", "g", json!({"id": "github", "optional": true, "access_token": "canary"})),
+            resource("coder_external_auth", "h", json!({"id": "github"})),
+        ]));
+        let found = read(&json, &["coder_workspace_preset.a", "coder_workspace_preset.b"]).unwrap();
+        let [small, large] = found.presets.as_slice() else { panic!("{found:?}") };
+        assert_eq!((small.name.as_str(), small.prebuilds, large.default), ("Small", Some(2), true));
+        assert_eq!(large.id, Preset::id_of(VersionId(uuid::Uuid::from_u128(1)), "Large"));
+        assert_eq!(found.tags["zone"], "eu");
+        assert_eq!(found.external_auth, [ExternalAuth { id: "github".to_owned(), optional: false }]);
+        assert!(found.warnings[0].contains("\"gone\", which the template does not have"), "{:?}", found.warnings);
+        assert!(found.warnings[1].starts_with("preset \"Small\", parameter \"size\": "), "{:?}", found.warnings);
+        assert!(!format!("{found:?}").contains("canary"));
     }
 }

@@ -5,6 +5,7 @@
 
 mod agent;
 mod graph;
+pub mod planned;
 
 use berth_domain::NameError;
 use berth_wire::{
@@ -58,7 +59,10 @@ pub enum ResourceError {
 /// # Errors
 /// When it is not a state, or names in it are not usable.
 pub fn read(state: &[u8]) -> Result<Reading, ResourceError> {
-    let state = State::parse(state)?;
+    read_state(&State::parse(state)?)
+}
+
+fn read_state(state: &State) -> Result<Reading, ResourceError> {
     let nodes = state.nodes();
     let mut reading = Reading::default();
     let holders: Vec<&Node<'_>> = nodes.iter().filter(|node| node.is_holder()).collect();

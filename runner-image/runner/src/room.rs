@@ -12,16 +12,15 @@ use tempfile::TempDir;
 
 use crate::{
     archive::{self, ArchiveError},
+    package::Packages,
     resources::{ResourceError, State},
     state::{STATE_FILE, Version},
-    template::{self, Template},
+    template::{self, Lock, Template},
 };
 
-/// Overrides a `backend` or `cloud` block of the template: the state is a local file, which the runner pushes.
+/// Overrides a `backend` or `cloud` block in a file of the template that we could not read: the state is a local file.
 const OVERRIDE_FILE: &str = "zz_berth_override.tf";
 const OVERRIDE: &str = "terraform {\n  backend \"local\" {}\n}\n";
-/// The values of the template's variables; Terraform reads it by its name.
-const VARIABLES_FILE: &str = "zz_berth.auto.tfvars.json";
 /// What exists and is to be taken over by the template's resources.
 const IMPORT_FILE: &str = "zz_berth_import.tf";
 /// The README that the dashboard shows, and the most of it that is kept, in bytes.
@@ -51,6 +50,8 @@ pub struct Room {
     outer: TempDir,
     /// What the template's files say.
     pub template: Template,
+    /// Whether its lock file is the one that the import kept, from which an `init` must not depart.
+    pub is_pinned: bool,
 }
 
 impl Room {
@@ -61,7 +62,7 @@ impl Room {
     pub fn prepare(archive: &[u8], state: Option<&[u8]>) -> Result<Self, RoomError> {
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         let outer = tempfile::Builder::new().prefix("berth-").permissions(private).tempdir()?;
-        let mut room = Self { outer, template: Template::default() };
+        let mut room = Self { outer, template: Template::default(), is_pinned: false };
         let directory = room.directory();
         fs::create_dir(&directory)?;
         archive::unpack(archive, &directory)?;
@@ -69,8 +70,9 @@ impl Room {
             return Err(RoomError::Empty);
         }
         template::strip_our_providers(&directory)?;
+        template::blank_backends(&directory)?;
         room.template = Template::read(&directory)?;
-        if room.template.has_backend {
+        if room.template.unread.is_some() {
             fs::write(directory.join(OVERRIDE_FILE), OVERRIDE)?;
         }
         if let Some(state) = state {
@@ -97,11 +99,7 @@ impl Room {
     /// # Errors
     /// When the disk refuses.
     pub fn write_variables(&self, values: &std::collections::BTreeMap<String, Secret>) -> io::Result<()> {
-        let file = self.template.variable_file(values);
-        if file.as_object().is_none_or(serde_json::Map::is_empty) {
-            return Ok(());
-        }
-        fs::write(self.directory().join(VARIABLES_FILE), file.to_string())
+        self.template.write_variables(&self.directory(), values)
     }
 
     /// Writes an `import` block for each resource that exists and is to be taken over.
@@ -112,12 +110,12 @@ impl Room {
         if imports.is_empty() {
             return Ok(());
         }
-        let block = |one: &Adoption| format!("import {{\n  to = {}\n  id = {}\n}}\n", one.to, quoted(&one.id));
+        let block = |one: &Adoption| format!("import {{\n  to = {}\n  id = {}\n}}\n", one.to, hcl_text(&one.id));
         fs::write(self.directory().join(IMPORT_FILE), imports.iter().map(block).collect::<String>())
     }
 
-    /// The given Terraform CLI configuration, or one of our own: the user's `~/.terraformrc` must not change a build. Ours is empty but
-    /// for the plugin, if there is one: that is installed from a mirror in the room, everything else as usual.
+    /// The given Terraform CLI configuration, or one of our own: the user's `~/.terraformrc` must not change a build. Ours looks for
+    /// provider packages on this machine before it downloads them, and takes our own provider from the plugin, if there is one.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -125,15 +123,41 @@ impl Room {
         if let Some(given) = given {
             return Ok(given.to_owned());
         }
-        let mut text = "disable_checkpoint = true\n".to_owned();
+        fs::create_dir_all(self.mirror())?;
+        let (mut ours, mut elsewhere) = (String::new(), String::new());
         if let Some(plugin) = plugin {
-            let mirror = self.outer.path().join("mirror");
+            let mirror = self.outer.path().join("plugin");
             plugin::mirror(&mirror, &fs::canonicalize(plugin)?)?;
-            text += &installation(&mirror);
+            let addresses = HOSTS.iter().flat_map(|host| SOURCES.iter().map(move |source| format!("{host}/{source}")));
+            let addresses = format!("{:?}", addresses.collect::<Vec<_>>());
+            ours = format!(
+                "  filesystem_mirror {{\n    path    = {}\n    include = {addresses}\n  }}\n",
+                hcl_text(&mirror.to_string_lossy())
+            );
+            elsewhere = format!("    exclude = {addresses}\n");
         }
+        let mirror = hcl_text(&self.mirror().to_string_lossy());
         let path = self.outer.path().join("terraform.rc");
-        fs::write(&path, text)?;
+        fs::write(
+            &path,
+            format!(
+                "disable_checkpoint = true\nprovider_installation {{\n{ours}  filesystem_mirror {{\n    path = {mirror}\n{elsewhere}  }}\n  \
+                 direct {{\n{elsewhere}  }}\n}}\n"
+            ),
+        )?;
         Ok(path)
+    }
+
+    /// Fills the mirror that [`Self::cli_config`] names with the packages of this machine, for an `init`. Blocking.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn fill_mirror(&self, packages: &Packages) -> io::Result<()> {
+        packages.mirror(&Lock::read(&self.directory())?, &self.mirror())
+    }
+
+    fn mirror(&self) -> PathBuf {
+        self.outer.path().join("mirror")
     }
 
     /// The state file's bytes, when they are a whole state.
@@ -150,20 +174,9 @@ impl Room {
     }
 }
 
-/// Installs our provider from `mirror` alone, and all others from where they usually come.
-fn installation(mirror: &Path) -> String {
-    let addresses = HOSTS.iter().flat_map(|host| SOURCES.iter().map(move |source| format!("{host}/{source}")));
-    let ours = format!("{:?}", addresses.collect::<Vec<_>>());
-    format!(
-        "provider_installation {{\n  filesystem_mirror {{\n    path    = {mirror:?}\n    include = {ours}\n  }}\n  \
-         direct {{\n    exclude = {ours}\n  }}\n}}\n"
-    )
-}
-
-/// A text as a literal of Terraform's language: nothing in it is a template or an escape. The text has no control characters.
-fn quoted(text: &str) -> String {
-    let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace("${", "$${").replace("%{", "%%{");
-    format!("\"{text}\"")
+/// A text as HCL writes it.
+fn hcl_text(text: &str) -> String {
+    hcl_edit::expr::Expression::from(text).to_string()
 }
 
 fn has_template(directory: &Path) -> io::Result<bool> {
@@ -184,17 +197,32 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_room_is_private_and_a_backend_is_overridden() {
+    fn a_room_is_private_and_a_backend_is_out_of_the_way() {
         let archive = tar(&[("main.tf", "terraform {\n backend \"s3\" {}\n}\nvariable \"size\" {}\n"), ("README.md", "# Hello")]);
         let state = br#"{"version": 4, "serial": 1, "lineage": "l", "resources": []}"#;
         let room = Room::prepare(&archive, Some(state)).unwrap();
         assert_eq!(fs::metadata(room.outer.path()).unwrap().permissions().mode() & 0o777, 0o700);
-        assert_eq!(fs::read_to_string(room.directory().join(OVERRIDE_FILE)).unwrap(), OVERRIDE);
+        assert!(!fs::read_to_string(room.directory().join("main.tf")).unwrap().contains("s3"));
+        assert_eq!(room.template.needs_init, None);
         assert_eq!(room.state().unwrap(), state);
         assert_eq!(room.readme(), "# Hello");
         room.write_variables(&[("size".to_owned(), Secret::new("7".to_owned()))].into()).unwrap();
-        assert_eq!(fs::read_to_string(room.directory().join(VARIABLES_FILE)).unwrap(), "{\"size\":\"7\"}");
+        assert_eq!(fs::read_to_string(room.directory().join("zz_berth.auto.tfvars.json")).unwrap(), "{\"size\":\"7\"}");
         assert_eq!(room.cli_config(Some(Path::new("/given")), None).unwrap(), Path::new("/given"));
+    }
+
+    #[test]
+    fn a_backend_in_a_file_that_we_cannot_read_is_overridden() {
+        let room =
+            Room::prepare(&tar(&[("main.tf", "terraform {\n backend \"s3\" {}\n}\nlocals {\n x = \"${~ 1 ~}\"\n}\n")]), None)
+                .unwrap();
+        assert_eq!(room.template.unread.as_deref(), Some("main.tf"));
+        assert_eq!(fs::read_to_string(room.directory().join(OVERRIDE_FILE)).unwrap(), OVERRIDE);
+    }
+
+    #[test]
+    fn the_mirror_of_this_machine_is_named_whatever_its_path() {
+        assert_eq!(hcl_text("/tmp/a b/${x}\"y"), r#""/tmp/a b/$${x}\"y""#);
     }
 
     #[test]

@@ -3,17 +3,20 @@
 //!
 //! Nothing here judges a template. A file that does not parse is left to Terraform, whose diagnostic names the line.
 
+mod backend;
 pub(crate) mod file;
 mod lock;
+mod variable;
 
-pub use lock::strip_our_providers;
+pub use backend::blank_backends;
+pub use lock::{LOCK_FILE, Lock, Locked, strip_our_providers, text as lock_text};
 
 use std::{collections::BTreeMap, fs, io, path::Path};
 
-use berth_domain::Secret;
+use berth_domain::{Secret, Variable};
 use serde_json::{Map, Value};
 
-use file::{Block, blocks_of_hcl, blocks_of_json, bodies};
+use file::{Block, bodies, template_files};
 
 /// Terraform's own resource types, which need no provider.
 const BUILTIN_TYPES: &[&str] = &["terraform_data", "terraform_remote_state"];
@@ -21,52 +24,49 @@ const BUILTIN_TYPES: &[&str] = &["terraform_data", "terraform_remote_state"];
 const OUR_SOURCES: &[&str] = &["coder/coder", "berth/berth", "hashicorp/coder", "hashicorp/berth"];
 /// The hosts that a provider source may name for them.
 const REGISTRY_HOSTS: &[&str] = &["registry.terraform.io/", "registry.opentofu.org/"];
-
-/// The largest file that is looked into, in bytes.
-const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// The file that gives the template's variables their values. Terraform reads it by its ending.
+const VARIABLES_FILE: &str = "zz_berth.auto.tfvars.json";
 
 /// What the files say.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Template {
     /// Why `terraform init` must run; `None` when only our provider and built-in types are used (an apply is then twice as fast).
     pub needs_init: Option<String>,
-    /// Whether a `backend` or `cloud` block must be overridden.
-    pub has_backend: bool,
-    /// The declared variables; true when the type holds text, false when a value must be read as an expression.
-    pub variables: BTreeMap<String, bool>,
+    /// A file that could not be looked into: what it declares is not known.
+    pub unread: Option<String>,
+    /// The declared variables, in the order of the text.
+    pub variables: Vec<Variable>,
     /// A value for every parameter that has no default and could not be read as the empty text.
     pub stand_ins: BTreeMap<String, String>,
-    /// The labels of the parameters, in the order of the text.
-    pub parameters: Vec<String>,
+    /// The addresses of its data sources, such as `coder_parameter.region`, in the order of the text.
+    pub data: Vec<String>,
+    /// Providers that the state needs and the runner does not serve.
+    pub state_sources: Vec<String>,
 }
 
 impl Template {
-    /// Reads the `*.tf` and `*.tf.json` files of a directory.
+    /// Reads the `*.tf` and `*.tf.json` files of a directory, overrides laid over the others, and which variables have values in its
+    /// `.tfvars` files.
     ///
     /// # Errors
     /// When the directory or a file in it cannot be read.
     pub fn read(directory: &Path) -> io::Result<Self> {
         let mut template = Self::default();
-        let mut files: Vec<_> = fs::read_dir(directory)?.collect::<Result<_, _>>()?;
-        files.sort_by_key(fs::DirEntry::file_name);
-        for file in files {
-            let name = file.file_name().to_string_lossy().into_owned();
-            if name.starts_with('.') || !file.file_type()?.is_file() {
-                continue;
+        let mut blocks: Vec<Block> = Vec::new();
+        for file in template_files(directory)? {
+            match file.blocks(directory)? {
+                Some(found) if file.is_override => found.into_iter().for_each(|block| lay_over(&mut blocks, block)),
+                Some(found) => blocks.extend(found),
+                None => {
+                    template.unread.get_or_insert_with(|| file.name.clone());
+                    template.ask_init(format!("{} could not be looked into", file.name));
+                }
             }
-            let is_template = name.ends_with(".tf") || name.ends_with(".tf.json");
-            if is_template && file.metadata()?.len() > FILE_BYTES_MAX {
-                template.ask_init(format!("{name} is too large to look into"));
-                continue;
-            }
-            let blocks = if name.ends_with(".tf") {
-                blocks_of_hcl(&fs::read_to_string(file.path()).unwrap_or_default())
-            } else if name.ends_with(".tf.json") {
-                blocks_of_json(&fs::read(file.path())?)
-            } else {
-                continue;
-            };
-            blocks.unwrap_or_default().iter().for_each(|block| template.add(block));
+        }
+        blocks.iter().for_each(|block| template.add(block));
+        let valued = variable::valued(directory)?;
+        for variable in &mut template.variables {
+            variable.required &= valued.as_ref().is_some_and(|valued| !valued.contains(&variable.name));
         }
         Ok(template)
     }
@@ -78,8 +78,10 @@ impl Template {
                 if !is_ours(label) && !BUILTIN_TYPES.contains(&label) {
                     self.ask_init(format!("{label} is not one of Berth's own types"));
                 }
+                if block.kind == "data" {
+                    self.data.push(block.labels.join("."));
+                }
                 if block.kind == "data" && label == "coder_parameter" {
-                    self.parameters.extend(block.labels.get(1).cloned());
                     self.stand_ins.extend(stand_in(&block.body));
                 }
             }
@@ -88,19 +90,12 @@ impl Template {
             }
             "module" => self.ask_init(format!("module {label} is used")),
             "terraform" => self.add_settings(&block.body),
-            "variable" => {
-                let kind = block.body.get("type").and_then(Value::as_str).unwrap_or("string").trim_matches(['$', '{', '}', ' ']);
-                self.variables.insert(label.to_owned(), matches!(kind, "string" | "number" | "bool" | "any"));
-            }
+            "variable" => self.variables.extend(variable::declared(block)),
             _ => {}
         }
     }
 
     fn add_settings(&mut self, settings: &Map<String, Value>) {
-        if settings.contains_key("backend") || settings.contains_key("cloud") {
-            self.has_backend = true;
-            self.ask_init("the template declares a backend".to_owned());
-        }
         for providers in settings.get("required_providers").into_iter().flat_map(bodies) {
             for (name, provider) in providers {
                 let source = bodies(provider).into_iter().find_map(|body| body.get("source")).and_then(Value::as_str);
@@ -121,20 +116,61 @@ impl Template {
             let source = provider.split('"').nth(1).unwrap_or(provider);
             if !is_our_source(source) && !source.starts_with("terraform.io/builtin/") {
                 self.ask_init(format!("the state holds resources of {source}"));
+                self.state_sources.push(source.to_owned());
             }
         }
     }
 
-    /// The variables as the JSON of a `.tfvars.json` file: only declared ones, each in the form its type wants.
+    /// The variables that have neither a default, nor a value in the template's files, nor a given one.
     #[must_use]
-    pub fn variable_file(&self, values: &BTreeMap<String, Secret>) -> Value {
-        let declared = values.iter().filter_map(|(name, text)| {
-            let is_text = *self.variables.get(name)?;
+    pub fn missing(&self, given: &BTreeMap<String, Secret>) -> Vec<&str> {
+        let missing = self.variables.iter().filter(|variable| variable.required && !given.contains_key(&variable.name));
+        missing.map(|variable| variable.name.as_str()).collect()
+    }
+
+    /// The given variables that the template does not declare; none as long as not all of it is known.
+    #[must_use]
+    pub fn undeclared<'a>(&self, given: &'a BTreeMap<String, Secret>) -> Vec<&'a str> {
+        let is_declared = |name: &str| self.unread.is_some() || self.variables.iter().any(|variable| variable.name == name);
+        given.keys().map(String::as_str).filter(|name| !is_declared(name)).collect()
+    }
+
+    /// Writes the given values of declared variables, each in the form its type wants, to a file that Terraform reads last: a given
+    /// value wins over one in the template's own files.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn write_variables(&self, directory: &Path, given: &BTreeMap<String, Secret>) -> io::Result<()> {
+        let values = self.variable_values(given);
+        if values.is_empty() {
+            return Ok(());
+        }
+        let names = fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        let names = names.collect::<io::Result<Vec<_>>>()?;
+        // By name, the last one wins.
+        let last = names.into_iter().filter(|name| variable::is_automatic(name) && name.as_str() >= VARIABLES_FILE).max();
+        let name = last.map_or_else(|| VARIABLES_FILE.to_owned(), |last| format!("{last}.{VARIABLES_FILE}"));
+        fs::write(directory.join(name), Value::Object(values).to_string())
+    }
+
+    fn variable_values(&self, given: &BTreeMap<String, Secret>) -> Map<String, Value> {
+        let declared = given.iter().filter_map(|(name, text)| {
+            let variable = self.variables.iter().find(|variable| variable.name == *name)?;
             let text = text.expose();
-            let value = if is_text { None } else { file::literal_of_text(text) };
+            let value = if variable::holds_text(variable) { None } else { file::literal_of_text(text) };
             Some((name.clone(), value.unwrap_or_else(|| Value::String(text.clone()))))
         });
-        Value::Object(declared.collect())
+        declared.collect()
+    }
+}
+
+/// Lays a block of an override file over the one of the same name: what it says replaces what was said (Terraform: "Override Files").
+fn lay_over(blocks: &mut Vec<Block>, over: Block) {
+    let has_name = matches!(over.kind.as_str(), "resource" | "data" | "ephemeral" | "variable" | "module" | "output" | "provider");
+    let same = blocks.iter_mut().find(|block| has_name && block.kind == over.kind && block.labels == over.labels);
+    match same {
+        Some(block) => block.body.extend(over.body),
+        None => blocks.push(over),
     }
 }
 
@@ -221,11 +257,8 @@ mod tests {
         assert_eq!(reason(required).unwrap(), "provider aws is required");
         let legacy = "terraform {\n required_providers {\n coder = \"~> 1.0\"\n aws = \"~> 5\"\n }\n}";
         assert_eq!(reason(legacy).unwrap(), "provider aws is required");
-        let json = r#"{"resource": {"null_resource": {"n": {}}}, "terraform": [{"backend": {"s3": {}}}]}"#;
-        let template = read(&[("main.tf.json", json)]);
-        assert!(template.needs_init.is_some() && template.has_backend);
-        let cloud = read(&[("main.tf", "terraform {\n cloud {\n organization = \"o\"\n }\n}")]);
-        assert!(cloud.has_backend && cloud.needs_init.is_some());
+        let json = r#"{"resource": {"null_resource": {"n": {}}}}"#;
+        assert!(read(&[("main.tf.json", json)]).needs_init.is_some());
     }
 
     #[test]
@@ -241,7 +274,9 @@ mod tests {
 
     #[test]
     fn a_file_that_does_not_parse_is_left_to_terraform() {
-        assert_eq!(read(&[("main.tf", "resource \"x\" {"), ("b.tf.json", "{")]), Template::default());
+        let template = read(&[("main.tf", "resource \"x\" {"), ("b.tf.json", "{")]);
+        assert_eq!(template.unread.as_deref(), Some("b.tf.json"));
+        assert_eq!(template.undeclared(&[("size".to_owned(), Secret::new("1".to_owned()))].into()), [""; 0]);
     }
 
     #[test]
@@ -280,13 +315,70 @@ mod tests {
         assert_eq!(pairs, [("disk", "10"), ("gpu", "false"), ("region", "eu")]);
     }
 
+    fn given(values: &[(&str, &str)]) -> BTreeMap<String, Secret> {
+        values.iter().map(|(name, value)| ((*name).to_owned(), Secret::new((*value).to_owned()))).collect()
+    }
+
     #[test]
     fn variables_are_given_as_their_types_want_and_unknown_ones_not_at_all() {
         let text = "variable \"region\" {\n type = string\n}\nvariable \"zones\" {\n type = list(string)\n}\nvariable \"plain\" {}";
         let template = read(&[("main.tf", text)]);
-        let given = [("region", "[\"eu\"]"), ("zones", "[\"a\", \"b\"]"), ("plain", "7"), ("other", "x")];
-        let given = given.map(|(name, value)| (name.to_owned(), Secret::new(value.to_owned()))).into();
+        let given = given(&[("region", "[\"eu\"]"), ("zones", "[\"a\", \"b\"]"), ("plain", "7"), ("other", "x")]);
         let expected = serde_json::json!({"region": "[\"eu\"]", "zones": ["a", "b"], "plain": "7"});
-        assert_eq!(template.variable_file(&given), expected);
+        assert_eq!(Value::Object(template.variable_values(&given)), expected);
+        assert_eq!(template.undeclared(&given), ["other"]);
+        assert_eq!(template.missing(&given), [""; 0]);
+    }
+
+    #[test]
+    fn declared_variables_come_in_source_order_with_overrides_laid_over_them() {
+        let main = r#"
+            variable "zone" {
+              type        = list(string)
+              description = <<-EOT
+                Where it runs.
+              EOT
+              default     = ["a", { b = -1 }]
+            }
+            variable "password" {
+              sensitive = true
+              default   = "default-canary"
+            }
+            variable "account" {}
+            variable "size" {}
+            variable "quiet" {
+              default = null
+            }
+        "#;
+        let files = [
+            ("main.tf", main),
+            ("a_override.tf", "variable \"size\" {\n  default = 7\n}\n"),
+            ("b.tf.json", r#"{"variable": {"more": {"type": "number"}}}"#),
+            ("terraform.tfvars", "more = 7\n"),
+        ];
+        let template = read(&files);
+        let names: Vec<_> = template.variables.iter().map(|variable| (variable.name.as_str(), variable.required)).collect();
+        let expected =
+            [("more", false), ("zone", false), ("password", false), ("account", true), ("size", false), ("quiet", false)];
+        assert_eq!(names, expected);
+        assert_eq!(template.missing(&BTreeMap::new()), ["account"]);
+        let zone = &template.variables[1];
+        assert_eq!((zone.kind.as_str(), zone.description.as_str()), ("list(string)", "Where it runs."));
+        assert_eq!(zone.default, serde_json::json!(["a", {"b": -1}]));
+        assert!(!format!("{template:?}").contains("canary"), "the default of a sensitive variable stays in the archive");
+        assert_eq!((template.variables[0].kind.as_str(), &template.variables[4].default), ("number", &serde_json::json!(7)));
+    }
+
+    #[test]
+    fn given_values_are_read_after_all_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let template = read(&[("main.tf", "variable \"size\" {}")]);
+        fs::write(directory.path().join("zzz.auto.tfvars"), "size = 1").unwrap();
+        template.write_variables(directory.path(), &given(&[("size", "2")])).unwrap();
+        let mut names: Vec<_> = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        let ours = names.last().unwrap();
+        assert_eq!(fs::read_to_string(directory.path().join(ours)).unwrap(), r#"{"size":"2"}"#);
+        assert!(variable::is_automatic(&ours.to_string_lossy()));
     }
 }

@@ -1,6 +1,6 @@
 //! What import and build have in common: everything up to a Terraform that can be run.
 
-use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use berth_client::RunnerClient;
 use berth_provider::Served;
@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    Config, environment,
+    Config, environment, frozen,
     lease::{Stop, Stops},
     log::Log,
     progress::Progress,
@@ -52,7 +52,7 @@ pub(crate) struct Ready {
     /// The working directory.
     pub(crate) room: Room,
     /// The provider, unless it is a plugin; it lives as long as commands run.
-    _served: Option<Served>,
+    served: Option<Served>,
 }
 
 impl Work {
@@ -82,6 +82,26 @@ impl Work {
     /// The failed job, or a stop.
     pub(crate) async fn state(&self) -> Result<Option<Bytes>, Done> {
         self.client.state().await.map_err(|error| self.refused(&error, "the workspace's state"))
+    }
+
+    /// Fetches the modules that the version's import kept.
+    ///
+    /// # Errors
+    /// The failed job, or a stop.
+    pub(crate) async fn modules(&self) -> Result<Option<Bytes>, Done> {
+        self.client.modules().await.map_err(|error| self.refused(&error, "the version's modules"))
+    }
+
+    /// Keeps the modules of the version that is imported.
+    ///
+    /// # Errors
+    /// The failed job, or a stop.
+    pub(crate) async fn keep_modules(&self, modules: Bytes) -> Result<(), Done> {
+        let kept = self.unless_stopped(self.client.put_modules(modules)).await?;
+        kept.map_err(|error| match self.stops.note(&error) {
+            true => Done::Stopped(Stop::Lost),
+            false => self.failed(format!("cannot keep the version's modules: {error}")),
+        })
     }
 
     fn refused(&self, error: &berth_client::ClientError, what: &str) -> Done {
@@ -138,7 +158,7 @@ impl Work {
             log: self.log.clone(),
             progress: self.progress.clone(),
         };
-        let mut ready = Ready { run, room, _served: served };
+        let mut ready = Ready { run, room, served };
         if let Some(reason) = ready.room.template.needs_init.clone() {
             tracing::debug!(reason, "terraform init is needed");
             self.init(&mut ready).await?;
@@ -154,6 +174,7 @@ impl Work {
     ) -> Result<(Option<Served>, BTreeMap<String, String>), Done> {
         if self.config.provider_plugin.is_some() {
             room.template.needs_init.get_or_insert_with(|| "the provider is a plugin".to_owned());
+            room.is_pinned = false; // The lock does not know our provider.
             return Ok((None, told));
         }
         let served = berth_provider::serve(&room.socket(), told.into()).await;
@@ -173,6 +194,7 @@ impl Work {
         if !ended.asks_for_init() || ready.room.template.needs_init.is_some() {
             return Ok(ended);
         }
+        frozen::remove_damaged(self, &ready.room).await;
         self.init(ready).await?;
         self.log.stage(stage);
         run(ready.run.command(arguments).await)
@@ -181,28 +203,32 @@ impl Work {
     async fn init(&self, ready: &mut Ready) -> Result<(), Done> {
         self.log.stage("Initializing Terraform");
         ready.room.template.needs_init.get_or_insert_with(|| "terraform asked for it".to_owned());
-        let _cache = self.plugin_cache(&mut ready.run).await;
-        let ended = ready.run.command(&["init", "-input=false", "-no-color"]).await;
+        let mut arguments = vec!["init", "-input=false", "-no-color"];
+        if ready.room.is_pinned {
+            arguments.push("-lockfile=readonly");
+        }
+        if let Some(Err(error)) = frozen::packages(self).map(|packages| ready.room.fill_mirror(&packages)) {
+            tracing::warn!(%error, "the provider packages of this machine are not used");
+        }
+        let ended = ready.run.command(&arguments).await;
         let ended = ended.map_err(|error| self.failed(error.to_string()))?;
         match (ended.is_success(), self.stops.now()) {
-            (true, _) => Ok(()),
-            (false, Some(stop)) if ended.was_asked => Err(Done::Stopped(stop)),
-            (false, _) => Err(self.failed(format!("terraform init failed: {}", ended.error()))),
+            (true, _) => {}
+            (false, Some(stop)) if ended.was_asked => return Err(Done::Stopped(stop)),
+            (false, _) => return Err(self.failed(format!("terraform init failed: {}", ended.error()))),
         }
+        frozen::keep_packages(self, &ready.room).await;
+        Ok(())
     }
+}
 
-    /// Shares downloaded provider plugins between builds on one machine. Terraform's plugin cache does not bear two writers: the
-    /// answered file holds a lock for as long as it lives.
-    async fn plugin_cache(&self, run: &mut Run) -> Option<File> {
-        // A plugin of ours in the cache would outlive its next release: its version stays the same.
-        if self.config.terraform_cli_config.is_some() || self.config.provider_plugin.is_some() {
-            return None;
+impl Ready {
+    /// Tells the provider of another build than it was told of at first.
+    pub(crate) fn tell(&mut self, told: BTreeMap<String, String>) {
+        match &self.served {
+            Some(served) => served.set_environment(told.into()),
+            None => self.run.environment.extend(told.into_iter().map(|(name, value)| (name.into(), value.into()))),
         }
-        let directory = self.config.data_dir.as_ref()?.join("plugins");
-        let lock = lock(&directory).await.inspect_err(|error| tracing::warn!(%error, "no plugin cache")).ok()?;
-        run.environment.insert("TF_PLUGIN_CACHE_DIR".into(), directory.into());
-        run.environment.insert("TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE".into(), "1".into());
-        Some(lock)
     }
 }
 
@@ -218,13 +244,4 @@ impl Done {
 #[must_use]
 pub(crate) fn report(outcome: Outcome) -> Finish {
     Finish { outcome, resources: Vec::new(), imported: None, timings: Vec::new(), found: Vec::new() }
-}
-
-async fn lock(directory: &Path) -> std::io::Result<File> {
-    std::fs::create_dir_all(directory)?;
-    let file = File::options().create(true).truncate(false).write(true).open(directory.join(".lock"))?;
-    if file.try_lock().is_ok() {
-        return Ok(file);
-    }
-    spawn_blocking(move || file.lock().map(|()| file)).await.map_err(std::io::Error::other)?
 }

@@ -4,13 +4,17 @@
 
 #[path = "job/api.rs"]
 mod api;
+#[path = "job/frozen.rs"]
+mod frozen;
+#[path = "job/import.rs"]
+mod import;
 #[path = "job/rules.rs"]
 mod rules;
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
-use api::{Api, Runner, build, children, import, processes_with, repository_file, send, until, until_gone};
-use berth_domain::{ParameterValue, Secret, Transition, parameter::ParameterType};
+use api::{Api, Runner, build, children, processes_with, repository_file, send, until, until_gone};
+use berth_domain::{ParameterValue, Secret, Transition};
 use berth_wire::runner::{Build, Job, Outcome};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -144,88 +148,6 @@ async fn a_delete_without_resources_or_as_orphan_runs_no_terraform() {
     assert_eq!(api.runner(home.path(), &[]).reported(&api).await.outcome, Outcome::Succeeded);
     let log = api.memory.borrow().log();
     assert!(log.contains("aws_instance.vm i-77"), "what is forgotten is named: {log}");
-}
-
-#[tokio::test]
-async fn an_import_reports_what_the_template_asks() {
-    let home = tempfile::tempdir().unwrap();
-    let main = r#"
-        terraform {
-          required_providers {
-            coder = { source = "coder/coder" }
-          }
-        }
-        data "coder_parameter" "region" {
-          name = "region"
-          default = "eu"
-          option {
-            name = "Europe"
-            value = "eu"
-          }
-        }
-        data "coder_parameter" "disk" {
-          name = "disk"
-          type = "number"
-          validation {
-            min = 10
-            max = 100
-          }
-        }
-        variable "image" {
-          default = "debian"
-        }
-        resource "coder_agent" "main" {
-          os = "linux"
-          arch = "amd64"
-        }
-        resource "terraform_data" "vm" {
-          input = "${coder_agent.main.id} ${tonumber(data.coder_parameter.disk.value) + 1} ${var.image}"
-        }
-    "#;
-    let api = Api::serve(import(), &[("main.tf", main), ("README.md", "# Hello")], None).await;
-    let finish = api.runner(home.path(), &[]).reported(&api).await;
-    assert_eq!(finish.outcome, Outcome::Succeeded, "{}", api.memory.borrow().log());
-    let imported = finish.imported.expect("what was found");
-    let [region, disk] = imported.parameters.as_slice() else { panic!("{:?}", imported.parameters) };
-    assert_eq!((region.name.as_str(), region.default.as_deref(), region.options.len()), ("region", Some("eu"), 1));
-    assert_eq!(
-        (disk.name.as_str(), disk.default.as_deref(), disk.kind, disk.rule.max),
-        ("disk", None, ParameterType::Number, Some(100))
-    );
-    assert_eq!((imported.readme.as_str(), finish.resources.len()), ("# Hello", 0));
-    assert!(api.memory.borrow().states.is_empty(), "an import has no state");
-}
-
-#[tokio::test]
-async fn the_starter_template_imports_without_a_warning() {
-    let home = tempfile::tempdir().unwrap();
-    let main = repository_file("templates/local/main.tf");
-    let api = Api::serve(import(), &[("main.tf", main.as_str())], None).await;
-    let finish = api.runner(home.path(), &[]).reported(&api).await;
-    assert_eq!(finish.outcome, Outcome::Succeeded, "{}", api.memory.borrow().log());
-    let imported = finish.imported.expect("what was found");
-    assert_eq!((imported.parameters.len(), imported.warnings), (1, Vec::<String>::new()));
-}
-
-#[tokio::test]
-async fn a_syntax_error_shows_terraforms_own_diagnostic() {
-    let home = tempfile::tempdir().unwrap();
-    let main = "resource \"terraform_data\" \"a\" {\n  input = \n}\n";
-    let api = Api::serve(import(), &[("main.tf", main)], None).await;
-    let finish = api.runner(home.path(), &[]).reported(&api).await;
-    assert!(failure(&finish.outcome).starts_with("main.tf:2: Invalid expression: "), "{:?}", finish.outcome);
-    let log = api.memory.borrow().log();
-    assert!(log.contains("error:   on main.tf line 2, in resource \"terraform_data\" \"a\":"), "{log}");
-    assert!(log.contains("   2:   input ="), "{log}");
-    assert_eq!(log.matches("Invalid expression").count(), 1, "each diagnostic is told once: {log}");
-}
-
-#[tokio::test]
-async fn a_hostile_archive_is_refused_in_one_line() {
-    let home = tempfile::tempdir().unwrap();
-    let api = Api::serve(import(), &[("README.md", "no template here")], None).await;
-    let finish = api.runner(home.path(), &[]).reported(&api).await;
-    assert_eq!(failure(&finish.outcome), "the template has no .tf file at its top level");
 }
 
 #[tokio::test]

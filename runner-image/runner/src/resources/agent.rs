@@ -126,8 +126,9 @@ fn own_scripts(node: &Node<'_>, agent: Uuid) -> Vec<Script> {
     [start, stop].into_iter().filter(|script| !script.script.is_empty()).collect()
 }
 
-fn derived_id(agent: Uuid, attribute: &str) -> Uuid {
-    let digest = Sha256::new().chain_update(agent.as_bytes()).chain_update(attribute).finalize();
+/// An id that follows from another and a name.
+pub(super) fn derived_id(base: Uuid, name: &str) -> Uuid {
+    let digest = Sha256::new().chain_update(base.as_bytes()).chain_update(name).finalize();
     let mut bytes = [0; 16];
     bytes.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
     uuid::Builder::from_custom_bytes(bytes).into_uuid()

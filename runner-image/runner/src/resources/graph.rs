@@ -72,12 +72,73 @@ impl State {
     }
 }
 
+/// An instance of a managed resource that no state file holds yet.
+#[derive(Debug)]
+pub(super) struct NewInstance {
+    /// The module instance it is in; empty for the root.
+    pub(super) module: String,
+    /// Its type.
+    pub(super) kind: String,
+    /// Its label.
+    pub(super) name: String,
+    /// Its key, with `count` or `for_each`.
+    pub(super) key: Option<Value>,
+    /// Its attributes, as far as they are known.
+    pub(super) attributes: Map<String, Value>,
+    /// All it depends on, without keys.
+    pub(super) dependencies: Vec<String>,
+}
+
+impl NewInstance {
+    /// `module.dev["a"].coder_agent.main[0]`.
+    pub(super) fn address(&self) -> String {
+        let index = self.key.as_ref().map(|key| format!("[{key}]")).unwrap_or_default();
+        format!("{}{index}", joined(&self.module, &self.kind, &self.name))
+    }
+
+    /// The same without keys.
+    pub(super) fn configuration(&self) -> String {
+        joined(&without_keys(&self.module), &self.kind, &self.name)
+    }
+
+    /// Sets an attribute that has no value.
+    pub(super) fn default_text(&mut self, attribute: &str, text: String) {
+        if self.attributes.get(attribute).is_none_or(Value::is_null) {
+            self.attributes.insert(attribute.to_owned(), Value::String(text));
+        }
+    }
+}
+
+fn joined(module: &str, kind: &str, name: &str) -> String {
+    let dot = if module.is_empty() { "" } else { "." };
+    format!("{module}{dot}{kind}.{name}")
+}
+
+impl State {
+    /// A state of these instances.
+    pub(super) fn of(instances: Vec<NewInstance>) -> Self {
+        let resource = |instance: NewInstance| StateResource {
+            mode: "managed".to_owned(),
+            kind: instance.kind,
+            name: instance.name,
+            module: instance.module,
+            provider: String::new(),
+            instances: vec![Instance {
+                index_key: instance.key,
+                deposed: None,
+                attributes: Some(instance.attributes),
+                dependencies: instance.dependencies,
+            }],
+        };
+        Self { version: 4, resources: instances.into_iter().map(resource).collect() }
+    }
+}
+
 impl StateResource {
     fn nodes(&self) -> impl Iterator<Item = Node<'_>> {
         let current = self.instances.iter().filter(|instance| instance.deposed.is_none());
         current.filter_map(|instance| {
-            let dot = if self.module.is_empty() { "" } else { "." };
-            let of = |module: &str| format!("{module}{dot}{}.{}", self.kind, self.name);
+            let of = |module: &str| joined(module, &self.kind, &self.name);
             let index = instance.index_key.as_ref().map(|key| format!("[{key}]")).unwrap_or_default();
             Some(Node {
                 address: format!("{}{index}", of(&self.module)),
@@ -199,7 +260,7 @@ fn keep_if_any<T>(items: &mut Vec<T>, keep: impl Fn(&T) -> bool) {
 }
 
 /// `module.dev["a]b"].module.x[0]` as `module.dev.module.x`.
-fn without_keys(module: &str) -> String {
+pub(super) fn without_keys(module: &str) -> String {
     let (mut plain, mut depth, mut quoted, mut escaped) = (String::new(), 0_u32, false, false);
     for character in module.chars() {
         match character {

@@ -2,12 +2,69 @@
 //!
 //! Expressions that are not literals become the text `${...}`, exactly as they are written in the JSON syntax.
 
+use std::{fs, io, path::Path};
+
 use hcl_edit::{
     Decorated, Ident,
     expr::{Expression, ObjectKey},
     structure::{Body, Structure},
+    template::{Element, Template},
 };
 use serde_json::{Map, Value};
+
+/// The largest file that is looked into, in bytes.
+pub(super) const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Which of Terraform's two syntaxes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Syntax {
+    Hcl,
+    Json,
+}
+
+/// A file that Terraform reads as a part of the root module.
+#[derive(Debug)]
+pub(super) struct TemplateFile {
+    pub(super) name: String,
+    pub(super) syntax: Syntax,
+    /// Its blocks are laid over those of the other files.
+    pub(super) is_override: bool,
+    /// Larger than what we look into.
+    pub(super) is_too_large: bool,
+}
+
+/// The template's files in Terraform's order: by name, overrides last.
+pub(super) fn template_files(directory: &Path) -> io::Result<Vec<TemplateFile>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let hcl = name.strip_suffix(".tf").map(|stem| (stem, Syntax::Hcl));
+        let Some((stem, syntax)) = hcl.or_else(|| name.strip_suffix(".tf.json").map(|stem| (stem, Syntax::Json))) else { continue };
+        if name.starts_with('.') || !entry.file_type()?.is_file() {
+            continue;
+        }
+        let is_override = stem == "override" || stem.ends_with("_override");
+        let is_too_large = entry.metadata()?.len() > FILE_BYTES_MAX;
+        files.push(TemplateFile { syntax, is_override, is_too_large, name });
+    }
+    files.sort_by(|one, two| (one.is_override, &one.name).cmp(&(two.is_override, &two.name)));
+    Ok(files)
+}
+
+impl TemplateFile {
+    /// Its blocks; `None` when it is too large or does not parse.
+    pub(super) fn blocks(&self, directory: &Path) -> io::Result<Option<Vec<Block>>> {
+        if self.is_too_large {
+            return Ok(None);
+        }
+        let bytes = fs::read(directory.join(&self.name))?;
+        Ok(match self.syntax {
+            Syntax::Hcl => std::str::from_utf8(&bytes).ok().and_then(blocks_of_hcl),
+            Syntax::Json => blocks_of_json(&bytes),
+        })
+    }
+}
 
 /// A top-level block: `resource "coder_agent" "main" { ... }`.
 #[derive(Debug, PartialEq)]
@@ -99,6 +156,7 @@ fn literal(expression: &Expression) -> Option<Value> {
         Expression::Bool(value) => Some(Value::Bool(*value.value())),
         Expression::Number(number) => serde_json::from_str(&number.value().to_string()).ok(),
         Expression::String(text) => Some(Value::String(text.as_str().to_owned())),
+        Expression::HeredocTemplate(text) => plain_text(&text.template).map(Value::String),
         Expression::Parenthesis(inner) => literal(inner.inner()),
         Expression::UnaryOp(operation) => {
             let text = format!("-{}", literal(&operation.expr)?);
@@ -111,6 +169,15 @@ fn literal(expression: &Expression) -> Option<Value> {
         }
         _ => None,
     }
+}
+
+/// The text of a template without interpolation.
+fn plain_text(template: &Template) -> Option<String> {
+    let literal = |element: &Element| match element {
+        Element::Literal(text) => Some(text.to_string()),
+        Element::Interpolation(_) | Element::Directive(_) => None,
+    };
+    template.iter().map(literal).collect()
 }
 
 fn key_of(key: &ObjectKey) -> Option<String> {

@@ -97,7 +97,9 @@ impl Diagnostic {
         let context = self.snippet.as_ref().and_then(|snippet| snippet.context.as_ref());
         let context = context.map(|context| format!(", in {context}")).unwrap_or_default();
         lines.push(format!("  on {} line {}{context}:", range.filename, range.start.line));
-        let Some(snippet) = &self.snippet else { return lines };
+        // A line of values may hold a secret one, and Terraform does not know yet which are.
+        let is_of_values = range.filename.ends_with(".tfvars") || range.filename.ends_with(".tfvars.json");
+        let Some(snippet) = self.snippet.as_ref().filter(|_| !is_of_values) else { return lines };
         for (number, code) in (snippet.start_line..).zip(snippet.code.lines()) {
             lines.push(format!("{number:>4}: {code}"));
         }
@@ -170,6 +172,15 @@ Can't access attributes on a primitive-typed value (string).";
         assert_eq!(diagnostic.rendered(), expected);
         let line = "main.tf:7: Unsupported attribute: Can't access attributes on a primitive-typed value (string).";
         assert_eq!(diagnostic.one_line(), line);
+    }
+
+    #[test]
+    fn a_line_of_a_values_file_is_not_shown() {
+        let diagnostic = read(serde_json::json!({
+            "severity": "error", "summary": "Unterminated template string", "range": {"filename": "terraform.tfvars", "start": {"line": 1}},
+            "snippet": {"code": "password = \"canary", "start_line": 1}
+        }));
+        assert_eq!(diagnostic.rendered(), "Error: Unterminated template string\n\n  on terraform.tfvars line 1:");
     }
 
     #[test]

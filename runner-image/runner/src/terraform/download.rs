@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 use tokio::task::spawn_blocking;
 
-use crate::log::Log;
+use crate::{log::Log, package};
 
 /// The version that is downloaded.
 const VERSION: &str = "1.11.4";
@@ -71,14 +71,7 @@ impl Release {
     /// The release for the machine that this runs on.
     #[must_use]
     pub fn of_this_machine(site: &str) -> Self {
-        let os = if cfg!(target_os = "macos") { "darwin" } else { std::env::consts::OS };
-        let arch = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            "x86" => "386",
-            other => other,
-        };
-        Self { site: site.trim_end_matches('/').to_owned(), platform: format!("{os}_{arch}") }
+        Self { site: site.trim_end_matches('/').to_owned(), platform: package::platform() }
     }
 
     fn archive(&self) -> String {

@@ -41,6 +41,8 @@ pub(crate) struct Memory {
     pub(crate) down: bool,
     /// How long a lease lasts, in seconds; 0 is a minute.
     pub(crate) lease_seconds: u64,
+    /// What an import kept.
+    pub(crate) modules: Option<Vec<u8>>,
     claimed: bool,
 }
 
@@ -64,14 +66,34 @@ struct Shared {
     job: Arc<Job>,
     archive: Bytes,
     state: Option<Bytes>,
+    modules: Option<Bytes>,
 }
 
 impl Api {
+    /// Serves a build of a version whose import kept these modules.
+    pub(crate) async fn serve_frozen(
+        build: Build,
+        files: &[(&str, &str)],
+        state: Option<Vec<u8>>,
+        modules: Option<Vec<u8>>,
+    ) -> Self {
+        Self::serve_with(Job::Build(Box::new(build)), files, state, modules).await
+    }
+
     /// Serves a job whose template has these files and whose workspace has this state.
     pub(crate) async fn serve(job: Job, files: &[(&str, &str)], state: Option<Vec<u8>>) -> Self {
+        Self::serve_with(job, files, state, None).await
+    }
+
+    async fn serve_with(job: Job, files: &[(&str, &str)], state: Option<Vec<u8>>, modules: Option<Vec<u8>>) -> Self {
         let memory = Arc::new(watch::Sender::new(Memory::default()));
-        let shared =
-            Shared { memory: Arc::clone(&memory), job: Arc::new(job), archive: tar(files).into(), state: state.map(Into::into) };
+        let shared = Shared {
+            memory: Arc::clone(&memory),
+            job: Arc::new(job),
+            archive: tar(files).into(),
+            state: state.map(Into::into),
+            modules: modules.map(Into::into),
+        };
         let jobs = "/api/v2/runner/jobs/{id}";
         let router = Router::new()
             .route(&format!("{jobs}/claim"), post(claim))
@@ -80,6 +102,7 @@ impl Api {
             .route(&format!("{jobs}/archive"), get(archive))
             .route(&format!("{jobs}/state"), get(newest_state))
             .route(&format!("{jobs}/state"), put(put_state))
+            .route(&format!("{jobs}/modules"), get(kept_modules).put(put_modules))
             .route(&format!("{jobs}/finish"), post(finish))
             .layer(DefaultBodyLimit::max(64 * 1024 * 1024))
             .with_state(shared);
@@ -101,10 +124,28 @@ impl Api {
         self.memory.borrow().states.last().cloned()
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
     /// Starts the runner.
     pub(crate) fn runner(&self, home: &Path, extra: &[(&str, &str)]) -> Runner {
+        self.run(tokio::process::Command::new(env!("CARGO_BIN_EXE_berth-runner")), home, extra)
+    }
+
+    /// Starts the runner with everything that it and its children send to an address written to `trace`.
+    pub(crate) fn traced_runner(&self, home: &Path, extra: &[(&str, &str)], trace: &Path) -> Runner {
+        let mut command = tokio::process::Command::new("strace");
+        command
+            .args(["-f", "-qq", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o"])
+            .arg(trace)
+            .arg(env!("CARGO_BIN_EXE_berth-runner"));
+        self.run(command, home, extra)
+    }
+
+    fn run(&self, mut command: tokio::process::Command, home: &Path, extra: &[(&str, &str)]) -> Runner {
         let id = "0190a6a0-0000-7000-8000-000000000001";
-        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_berth-runner"));
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", home).env("BERTH_CANARY", "env-canary");
         command.envs([
             ("BERTH_API_URL", self.url.as_str()),
@@ -239,12 +280,13 @@ pub(crate) fn build(transition: Transition) -> Build {
     }
 }
 
-pub(crate) fn import() -> Job {
+pub(crate) fn import(variables: &[(&str, &str)]) -> Job {
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), Secret::new((*value).to_owned())));
     Job::Import(Box::new(Import {
         version_id: Uuid::from_u128(4),
         version_name: "v1".into(),
         template_name: String::new(),
-        variables: [].into(),
+        variables: variables.collect(),
         access_url: "http://127.0.0.1:1/".into(),
         owner: owner(),
     }))
@@ -302,6 +344,15 @@ async fn archive(State(shared): State<Shared>, headers: HeaderMap) -> Response {
 async fn newest_state(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     let newest = || shared.state.clone().map_or_else(|| StatusCode::NO_CONTENT.into_response(), IntoResponse::into_response);
     shared.refusal(&headers).unwrap_or_else(newest)
+}
+
+async fn kept_modules(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    let kept = || shared.modules.clone().map_or_else(|| StatusCode::NO_CONTENT.into_response(), IntoResponse::into_response);
+    shared.refusal(&headers).unwrap_or_else(kept)
+}
+
+async fn put_modules(State(shared): State<Shared>, headers: HeaderMap, modules: Bytes) -> Response {
+    shared.change(&headers, |memory| memory.modules = Some(modules.to_vec()))
 }
 
 async fn put_state(State(shared): State<Shared>, headers: HeaderMap, state: Bytes) -> Response {

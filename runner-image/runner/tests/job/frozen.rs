@@ -1,0 +1,229 @@
+//! Stories of what an import keeps: builds download nothing, and say so when they must.
+//!
+//! The third-party provider is our own plugin under another name, served from a mirror that the test lays out.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use berth_domain::Transition;
+use berth_wire::runner::{Build, Finish, Frozen, Outcome};
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+use crate::api::{Api, build, import};
+
+const VERSION: &str = "2.99.0";
+const PACKAGE: &str = "registry.terraform.io/example/berth/2.99.0";
+
+/// A home with a mirror that has the provider `example/berth`, and a git repository with a module.
+struct World {
+    home: TempDir,
+    main: String,
+}
+
+/// What an import reported and kept.
+struct Kept {
+    finish: Finish,
+    modules: Option<Vec<u8>>,
+    log: String,
+}
+
+impl World {
+    /// `None`, loudly, where the plugin is not built.
+    fn new() -> Option<Self> {
+        let plugin = Path::new(env!("CARGO_BIN_EXE_berth-runner")).with_file_name("terraform-provider-berth");
+        if !plugin.is_file() {
+            eprintln!("SKIPPED: {} is not built; `cargo build --workspace --bins` builds it", plugin.display());
+            return None;
+        }
+        let home = tempfile::tempdir().unwrap();
+        let package = home.path().join("mirror").join(PACKAGE).join(berth_runner::package::platform());
+        fs::create_dir_all(&package).unwrap();
+        fs::copy(plugin, package.join(format!("terraform-provider-berth_v{VERSION}"))).unwrap();
+        let config =
+            format!("provider_installation {{\n  filesystem_mirror {{\n    path = {:?}\n  }}\n}}\n", home.path().join("mirror"));
+        fs::write(home.path().join("mirror.rc"), config).unwrap();
+        let far = home.path().join("far");
+        fs::create_dir(&far).unwrap();
+        fs::write(far.join("main.tf"), "output \"word\" {\n  value = \"far\"\n}\n").unwrap();
+        let git = "git init -q . && git add . && git -c user.name=a -c user.email=a@b commit -q -m one";
+        assert!(Command::new("sh").args(["-c", git]).current_dir(&far).status().unwrap().success());
+        let main = format!(
+            r#"
+terraform {{
+  required_providers {{
+    third = {{ source = "example/berth" }}
+    coder = {{ source = "coder/coder" }}
+  }}
+}}
+data "coder_provisioner" "ours" {{}}
+data "coder_provisioner" "theirs" {{
+  provider = third
+}}
+module "far" {{
+  source = "git::file://{far}"
+}}
+module "near" {{
+  source = "./near"
+}}
+resource "terraform_data" "all" {{
+  input = "${{module.far.word}} ${{module.near.word}} ${{data.coder_provisioner.theirs.os}} ${{data.coder_provisioner.ours.os}}"
+}}
+"#,
+            far = far.display()
+        );
+        Some(Self { home, main })
+    }
+
+    fn files(&self) -> [(&str, &str); 2] {
+        [("main.tf", &self.main), ("near/main.tf", "output \"word\" {\n  value = \"near\"\n}\n")]
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// The operator's Terraform CLI configuration, which names the mirror.
+    fn with_mirror(&self) -> String {
+        self.path("mirror.rc").display().to_string()
+    }
+
+    async fn import(&self) -> Kept {
+        let api = Api::serve(import(&[]), &self.files(), None).await;
+        let config = self.with_mirror();
+        let finish = api.runner(self.home.path(), &[("BERTH_TERRAFORM_CLI_CONFIG", &config)]).reported(&api).await;
+        let memory = api.memory.borrow();
+        assert_eq!(finish.outcome, Outcome::Succeeded, "{}", memory.log());
+        Kept { finish, modules: memory.modules.clone(), log: memory.log() }
+    }
+
+    /// The place where this machine keeps the package.
+    fn kept(&self, home: &Path) -> PathBuf {
+        home.join("data/providers").join(PACKAGE).join(berth_runner::package::platform())
+    }
+}
+
+impl Kept {
+    fn frozen(&self) -> Frozen {
+        let lock = self.finish.imported.as_ref().unwrap().lock.clone();
+        Frozen { lock, modules: self.modules.as_ref().map(|tar| hex::encode(Sha256::digest(tar))) }
+    }
+
+    fn build(&self) -> Build {
+        Build { frozen: self.frozen(), ..build(Transition::Start) }
+    }
+}
+
+/// The addresses other than the API's that a trace shows.
+fn strangers(trace: &Path, api: &str) -> Vec<String> {
+    let text = fs::read_to_string(trace).unwrap();
+    assert!(text.contains("connect("), "the trace shows the API at least");
+    let port = format!("sin_port=htons({}), sin_addr=inet_addr(\"127.0.0.1\")", api.rsplit(':').next().unwrap());
+    let is_network = |line: &&str| line.contains("AF_INET");
+    text.lines().filter(is_network).filter(|line| !line.contains(&port)).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn builds_of_a_version_whose_sources_are_gone_open_no_connection_but_to_the_api() {
+    let Some(world) = World::new() else { return };
+    let kept = world.import().await;
+    assert!(kept.log.contains("Builds will use example/berth 2.99.0"), "{}", kept.log);
+    let lock = &kept.finish.imported.as_ref().unwrap().lock;
+    assert!(lock.contains("example/berth") && !lock.contains("coder/coder"), "{lock}");
+    assert!(kept.modules.is_some());
+    fs::remove_dir_all(world.path("far")).unwrap();
+    fs::remove_dir_all(world.path("mirror")).unwrap();
+
+    let first = Api::serve_frozen(kept.build(), &world.files(), None, kept.modules.clone()).await;
+    let finish = first.runner(world.home.path(), &[]).reported(&first).await;
+    assert_eq!(finish.outcome, Outcome::Succeeded, "{}", first.memory.borrow().log());
+    assert!(!first.memory.borrow().log().contains("init"), "{}", first.memory.borrow().log());
+
+    let again = Api::serve_frozen(kept.build(), &world.files(), first.last_state(), kept.modules.clone()).await;
+    let trace = world.path("trace");
+    let finish = again.traced_runner(world.home.path(), &[], &trace).reported(&again).await;
+    assert_eq!(finish.outcome, Outcome::Succeeded, "{}", again.memory.borrow().log());
+    assert_eq!(strangers(&trace, again.address()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_fresh_machine_runs_one_init_with_the_lock_and_keeps_the_package() {
+    let Some(world) = World::new() else { return };
+    let kept = world.import().await;
+    let fresh = tempfile::tempdir().unwrap();
+    let config = world.with_mirror();
+    let first = Api::serve_frozen(kept.build(), &world.files(), None, kept.modules.clone()).await;
+    let finish = first.runner(fresh.path(), &[("BERTH_TERRAFORM_CLI_CONFIG", &config)]).reported(&first).await;
+    let log = first.memory.borrow().log();
+    assert_eq!(finish.outcome, Outcome::Succeeded, "{log}");
+    assert!(log.contains("Running terraform init: not on this machine yet: example/berth 2.99.0"), "{log}");
+    assert!(world.kept(fresh.path()).is_dir());
+
+    fs::remove_dir_all(world.path("mirror")).unwrap();
+    fs::remove_dir_all(world.path("far")).unwrap();
+    let second = Api::serve_frozen(kept.build(), &world.files(), first.last_state(), kept.modules.clone()).await;
+    let finish = second.runner(fresh.path(), &[]).reported(&second).await;
+    let log = second.memory.borrow().log();
+    assert_eq!(finish.outcome, Outcome::Succeeded, "{log}");
+    assert!(!log.contains("Initializing"), "{log}");
+}
+
+#[tokio::test]
+async fn a_damaged_package_is_refused_by_terraform_and_installed_anew() {
+    let Some(world) = World::new() else { return };
+    let kept = world.import().await;
+    let package = world.kept(world.home.path());
+    let file = package.join(format!("terraform-provider-berth_v{VERSION}"));
+    let whole = fs::read(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, b"#!/bin/sh\necho canary > /dev/null\n").unwrap();
+
+    let config = world.with_mirror();
+    let api = Api::serve_frozen(kept.build(), &world.files(), None, kept.modules.clone()).await;
+    let finish = api.runner(world.home.path(), &[("BERTH_TERRAFORM_CLI_CONFIG", &config)]).reported(&api).await;
+    assert_eq!(finish.outcome, Outcome::Succeeded, "{}", api.memory.borrow().log());
+    assert!(fs::read(&file).unwrap() == whole, "the package that is kept is whole again");
+}
+
+#[tokio::test]
+async fn modules_that_are_gone_are_fetched_again() {
+    let Some(world) = World::new() else { return };
+    let kept = world.import().await;
+    let api = Api::serve_frozen(kept.build(), &world.files(), None, Some(b"damaged".to_vec())).await;
+    let config = world.with_mirror();
+    let finish = api.runner(world.home.path(), &[("BERTH_TERRAFORM_CLI_CONFIG", &config)]).reported(&api).await;
+    let log = api.memory.borrow().log();
+    assert_eq!(finish.outcome, Outcome::Succeeded, "{log}");
+    assert!(log.contains("gone or damaged: fetching them again"), "{log}");
+}
+
+#[tokio::test]
+async fn a_second_version_finds_the_package_on_this_machine() {
+    let Some(world) = World::new() else { return };
+    world.import().await;
+    // Without a mirror of the operator's, ours is looked into first; only the list of versions would be asked of the registry.
+    let config = world.path("kept.rc");
+    let ours =
+        format!("provider_installation {{\n  filesystem_mirror {{\n    path = {:?}\n  }}\n}}\n", world.path("data/providers"));
+    fs::write(&config, ours).unwrap();
+    fs::remove_dir_all(world.path("mirror")).unwrap();
+    let api = Api::serve(import(&[]), &world.files(), None).await;
+    let config = config.display().to_string();
+    let finish = api.runner(world.home.path(), &[("BERTH_TERRAFORM_CLI_CONFIG", &config)]).reported(&api).await;
+    assert_eq!(finish.outcome, Outcome::Succeeded, "the layout is a filesystem mirror's: {}", api.memory.borrow().log());
+}
+
+#[tokio::test]
+async fn a_backend_that_we_cannot_see_is_overridden_and_never_asked() {
+    let home = tempfile::tempdir().unwrap();
+    // The parser that we look with is not Terraform's: what it cannot read, it does not see.
+    let main = "terraform {\n  cloud {\n    organization = \"o\"\n    hostname = \"192.0.2.1\"\n    workspaces {\n      name = \"w\"\n    }\n  }\n}\nlocals {\n  odd = \"${~ 1 ~}\"\n}\nresource \"terraform_data\" \"a\" {}\n";
+    let api = Api::serve_frozen(build(Transition::Start), &[("main.tf", main)], None, None).await;
+    let trace = home.path().join("trace");
+    let finish = api.traced_runner(home.path(), &[], &trace).reported(&api).await;
+    assert_eq!(finish.outcome, Outcome::Succeeded, "{}", api.memory.borrow().log());
+    assert_eq!(strangers(&trace, api.address()), Vec::<String>::new());
+}
