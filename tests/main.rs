@@ -9,6 +9,7 @@ mod agent;
 mod architecture;
 mod build;
 mod forward;
+mod freeze;
 mod harness;
 mod parameter;
 mod repair;
