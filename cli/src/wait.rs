@@ -172,11 +172,13 @@ fn after_failure(job: &Job, build: &Build, typed: &str) -> String {
         (Some(FailureCode::RunnerLost), _) => format!(
             "what it was making may exist and be in no state: `berth repair {typed}` finds it; then `berth {verb} {typed}` tries again"
         ),
-        (_, Transition::Delete) => format!(
+        (Some(FailureCode::ReplacementNeedsConsent), _) => format!("`berth logs {typed}` lists them; save what is in them first"),
+        (Some(FailureCode::InsufficientQuota), _) => "choose less with --parameter, or ask a template admin".to_owned(),
+        (None, Transition::Delete) => format!(
             "`berth logs {typed}` says why, `berth delete {typed}` tries again; when the template or a provider is beyond mending, an \
              owner's `berth delete {typed} --orphan` lists what is left behind and forgets it"
         ),
-        _ => format!("`berth logs {typed}` shows all of it, `berth {verb} {typed}` tries again"),
+        (None, _) => format!("`berth logs {typed}` shows all of it, `berth {verb} {typed}` tries again"),
     }
 }
 

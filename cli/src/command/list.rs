@@ -2,11 +2,14 @@
 
 use crate::{
     failure::Outcome,
-    printer::{FormatFlag, ago, table},
+    printer::{FormatFlag, ago, table, took},
     session::Session,
 };
 use berth_client::{Client, WorkspacesQuery};
-use berth_wire::{domain::Timestamp, workspace::Workspace};
+use berth_wire::{
+    domain::{Timestamp, WorkspaceStatus},
+    workspace::Workspace,
+};
 use clap::Args;
 use comfy_table::Table;
 
@@ -65,12 +68,21 @@ fn listed(workspaces: &[Workspace], mine: bool, now: Timestamp) -> Table {
     for workspace in workspaces {
         let name = if mine { workspace.name.clone() } else { format!("{}/{}", workspace.owner_name, workspace.name) };
         let built = ago(workspace.latest_build.created_at, now);
-        table.add_row([name, workspace.template_name.clone(), workspace.latest_build.status.to_string(), built, notes(workspace)]);
+        table.add_row([
+            name,
+            workspace.template_name.clone(),
+            workspace.latest_build.status.to_string(),
+            built,
+            notes(workspace, now),
+        ]);
     }
     table
 }
 
-fn notes(workspace: &Workspace) -> String {
+fn notes(workspace: &Workspace, now: Timestamp) -> String {
+    let stops = workspace.latest_build.deadline.filter(|_| workspace.latest_build.status == WorkspaceStatus::Running);
+    let stops = stops.map(|at| if at > now { format!("stops in {}", took(now, at)) } else { "stops now".to_owned() });
     let notes = [(!workspace.health.healthy, "an agent does not fare well"), (workspace.outdated, "outdated: `berth update`")];
-    notes.iter().filter(|(holds, _)| *holds).map(|(_, note)| *note).collect::<Vec<_>>().join(", ")
+    let notes = notes.iter().filter(|(holds, _)| *holds).map(|(_, note)| (*note).to_owned());
+    notes.chain(stops).collect::<Vec<_>>().join(", ")
 }

@@ -157,8 +157,9 @@ pub(crate) async fn ticket(
     let (agent, workspace) = readable(&api, &caller, id).await?;
     workspace::permit(&caller.actor, workspace.owner, Actor::may_enter_workspace)?;
     check_endpoint(&body.endpoint_id)?;
-    let workspace_id = workspace.id;
+    let (workspace_id, last_used_at) = (workspace.id, workspace.last_used_at);
     require_connected(&api, &agent, workspace).await?;
+    workspace::note_use(&api, workspace_id, last_used_at).await?; // Whoever is introduced comes to use it.
     let (now, signing) = (api.now(), &api.app.signing);
     let user = (caller.user.id.0, caller.user.username.as_str());
     let after = |seconds| now + SignedDuration::from_secs(seconds);

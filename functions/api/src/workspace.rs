@@ -13,8 +13,8 @@ use crate::{
 };
 use axum::extract::State;
 use berth_domain::{
-    Actor, AutomaticUpdates, BuildId, BuildReason, Denied, TemplateId, Transition, UserId, VersionId, WorkspaceId, WorkspaceName,
-    WorkspaceSearch, WorkspaceStatus,
+    Actor, AutomaticUpdates, BuildId, BuildReason, Denied, TemplateId, Timestamp, Transition, UserId, VersionId, WorkspaceId,
+    WorkspaceName, WorkspaceSearch, WorkspaceStatus,
     limit::{TTL_MILLISECONDS_MAX, TTL_MILLISECONDS_MIN},
     search::Searched,
 };
@@ -381,10 +381,16 @@ pub(crate) async fn used(
 ) -> Answer<StatusCode> {
     let workspace = api.store().workspace(id).await?.ok_or_else(|| ApiError::missing("workspace"))?;
     permit(&caller.actor, workspace.owner, Actor::may_enter_workspace)?;
+    note_use(&api, id, workspace.last_used_at).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Notes that a workspace is used now, which may put off its stop, unless that was noted a moment ago.
+pub(crate) async fn note_use(api: &Api, id: WorkspaceId, last_used_at: Timestamp) -> Answer<()> {
     let now = api.now();
-    if now.duration_since(workspace.last_used_at) >= SignedDuration::from_secs(USED_SECONDS) {
+    if now.duration_since(last_used_at) >= SignedDuration::from_secs(USED_SECONDS) {
         let change = WorkspaceChange { last_used_at: Some(now), ..WorkspaceChange::default() };
         api.store().update_workspace(id, change, now).await?;
     }
-    Ok(StatusCode::NO_CONTENT)
+    Ok(())
 }

@@ -247,3 +247,33 @@ async fn a_workspace_is_renamed_by_its_owner() {
     assert_eq!(world.by(&ada).get("/api/v2/users/me/workspace/work").await.is(200)["id"], dev["id"]);
     world.by(&ada).get("/api/v2/users/me/workspace/dev").await.refused(404);
 }
+
+#[tokio::test]
+async fn use_puts_off_the_stop_at_most_once_a_minute() {
+    let world = World::new().await;
+    let (admin, ada) = (world.user("root", &[Role::Owner]).await, world.user("ada", &[]).await);
+    let (template, _) = world.template(&admin, "linux", json!([])).await;
+    let limits = json!({ "default_ttl_ms": 3_600_000, "activity_bump_ms": 3_600_000 });
+    world.by(&admin).patch(&format!("/api/v2/templates/{template}"), limits).await.is(200);
+    let made = world.workspace(&ada, &template, "dev").await;
+    let (agent, token) = world.up(&made).await;
+    world.connect(agent, &token).await;
+    let path = format!("/api/v2/workspaces/{}", made["id"].as_str().unwrap());
+    let left = async || {
+        let shown = world.by(&ada).get(&path).await.is(200)["latest_build"]["deadline"].clone();
+        shown.as_str().unwrap().parse::<jiff::Timestamp>().unwrap().duration_since(world.now()).as_secs()
+    };
+    assert_eq!(left().await, 3600);
+    world.pass(600);
+    let ticket = format!("/api/v2/workspaceagents/{agent}/ticket");
+    let endpoint = json!({ "endpoint_id": super::fixture::CLIENT_ENDPOINT });
+    world.by(&ada).post(&ticket, endpoint.clone()).await.is(200);
+    assert_eq!(left().await, 3600, "to connect is to use");
+    world.pass(30);
+    let before = world.store().meter();
+    world.by(&ada).post(&ticket, endpoint).await.is(200);
+    assert_eq!((world.store().meter() - before).writes, 0);
+    world.pass(60);
+    world.by(&ada).post(&format!("{path}/usage"), json!({})).await.is(204);
+    assert_eq!(left().await, 3600);
+}
