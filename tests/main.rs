@@ -8,11 +8,13 @@
 mod agent;
 mod architecture;
 mod build;
+mod canary;
 mod forward;
 mod freeze;
 mod harness;
 mod parameter;
 mod repair;
+mod schedule;
 mod server;
 mod ssh;
 mod state;
