@@ -82,3 +82,105 @@ async fn a_hostile_archive_is_refused_before_anything_is_kept() {
         assert!(!text.contains('\n') && !text.is_empty(), "{name}: {text}");
     }
 }
+
+#[test]
+fn versions_go_forth_and_back_and_out_of_sight() {
+    let berth = Berth::with_template();
+    let directory = repository().join("templates/local").to_string_lossy().into_owned();
+    let push = |extra: &[&str]| berth.run(&[&["templates", "push", "local", "--directory", &directory, "--yes"], extra].concat());
+    let same = push(&[]);
+    assert!(same.stderr.contains("Nothing to push"), "{same:?}");
+    let second = push(&["--name", "v2", "--message", "again", "--activate=false"]);
+    assert!(second.stderr.contains("which is not active"), "{second:?}");
+    let active = || berth.json(&["templates", "show", "local"])["active_version_id"].clone();
+    let versions = berth.json(&["templates", "versions", "local"]);
+    assert_eq!(
+        (versions.as_array().unwrap().len(), &versions[1]["name"], &versions[1]["message"]),
+        (2, &"v2".into(), &"again".into())
+    );
+    assert_eq!(active(), versions[0]["id"]);
+
+    berth.ok(&["templates", "versions", "promote", "--template", "local", "--template-version", "v2"]);
+    assert_eq!(active(), versions[1]["id"]);
+    let refused = berth.fails(&["templates", "versions", "archive", "local", "v2", "--yes"]);
+    assert!(refused.contains("active") && refused.contains("hint: "), "{refused}");
+    berth.ok(&["templates", "versions", "rollback", "local", "--yes"]);
+    assert_eq!(active(), versions[0]["id"]);
+    berth.ok(&["templates", "versions", "archive", "local", "v2", "--yes"]);
+    let refused = berth.fails(&["templates", "versions", "promote", "--template", "local", "--template-version", "v2"]);
+    assert!(refused.contains("is archived") && refused.contains("unarchive local v2"), "{refused}");
+    assert_eq!(berth.json(&["templates", "versions", "local"]).as_array().unwrap().len(), 1);
+    assert_eq!(berth.json(&["templates", "versions", "list", "local", "--include-archived"]).as_array().unwrap().len(), 2);
+    berth.ok(&["templates", "versions", "unarchive", "local", "v2"]);
+    berth.ok(&["templates", "versions", "edit", "local", "v2", "--name", "stable"]);
+    let tar = berth.berth(&["templates", "pull", "local", "--version", "stable", "--tar"]).output().unwrap().stdout;
+    let names: Vec<_> =
+        tar::Archive::new(&tar[..]).entries().unwrap().map(|entry| entry.unwrap().path().unwrap().into_owned()).collect();
+    assert!(names.contains(&"main.tf".into()), "{names:?}");
+    let archived = berth.run(&["templates", "archive", "local", "--all", "--yes"]);
+    assert!(archived.stderr.contains("Archived of local: stable."), "{archived:?}");
+    let missing = berth.fails(&["templates", "versions", "promote", "-t", "local", "--template-version", "nope"]);
+    assert!(missing.contains("has no version \"nope\""), "{missing}");
+}
+
+#[test]
+fn a_template_is_edited_deprecated_and_renamed() {
+    let berth = Berth::with_template();
+    berth.ok(&[
+        "templates",
+        "edit",
+        "local",
+        "--default-ttl",
+        "8h",
+        "--max-ttl",
+        "12h",
+        "--replacement-consent",
+        "--description",
+        "Mine",
+    ]);
+    let shown = berth.json(&["templates", "show", "local"]);
+    assert_eq!(
+        (&shown["default_ttl_ms"], &shown["max_ttl_ms"], &shown["replacement_consent"], &shown["description"]),
+        (&28_800_000.into(), &43_200_000.into(), &true.into(), &"Mine".into())
+    );
+    let words = berth.ok(&["templates", "show", "local"]);
+    assert!(words.contains("8h") && words.contains("active version"), "{words}");
+    let refused = berth.fails(&["templates", "edit", "local", "--default-ttl", "13h"]);
+    assert!(refused.contains("default_ttl_ms: must not be longer than max_ttl_ms"), "{refused}");
+    assert!(berth.fails(&["templates", "edit", "local"]).contains("nothing to change"), "an edit of nothing is a mistake");
+
+    berth.ok(&["templates", "edit", "local", "--deprecated", "use the other"]);
+    assert!(berth.ok(&["templates", "list"]).contains("deprecated"));
+    let refused = berth.fails(&["create", "dev", "--template", "local", "--yes"]);
+    assert!(refused.contains("template local is deprecated: use the other"), "{refused}");
+    berth.ok(&["templates", "edit", "local", "--deprecated", "", "--name", "laptop"]);
+    berth.ok(&["create", "dev", "--template", "laptop", "--yes"]);
+    assert_eq!(berth.json(&["list"])[0]["template_name"], "laptop");
+}
+
+#[test]
+fn a_variable_lives_on_and_its_secret_stays_secret() {
+    let berth = Berth::signed_in();
+    let text = "variable \"password\" {\n  type = string\n  sensitive = true\n}\nvariable \"region\" {\n  default = \"us\"\n}\nresource \"terraform_data\" \"a\" {\n  input = var.password\n}\n";
+    let directory = template(&berth, "secretive", text);
+    berth.ok(&[
+        "templates",
+        "push",
+        "secretive",
+        "-d",
+        &directory,
+        "--variable",
+        "password=canary-1234",
+        "--variable",
+        "region=eu",
+    ]);
+    let next = template(&berth, "secretive-2", &format!("{text}# changed\n"));
+    let pushed = berth.run(&["templates", "push", "secretive", "-d", &next]);
+    assert_eq!(pushed.code, Some(0), "the password is known already: {pushed:?}");
+    let active = berth.json(&["templates", "show", "secretive"])["active_version_id"].as_str().unwrap().to_owned();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let variables = runtime.block_on(berth.client().version_variables(active.parse().unwrap())).unwrap();
+    let values: Vec<_> = variables.iter().map(|variable| (variable.name.as_str(), variable.value.as_str())).collect();
+    assert_eq!(values, [("password", ""), ("region", "eu")]);
+    assert!(!berth.server_log().contains("canary-1234") && !pushed.stderr.contains("canary-1234"));
+}

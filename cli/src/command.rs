@@ -227,6 +227,13 @@ mod tests {
             "berth port-forward dev --tcp 8080:80,9000 --tcp 0.0.0.0:1:2",
             "berth create ada/dev -t linux --parameter cpu=2 --parameter disk=10 -y",
             "berth templates push -d . --variable a=b -m words --activate=false -y",
+            "berth templates versions linux -o json",
+            "berth templates versions list linux --include-archived",
+            "berth templates versions promote -t linux --template-version v2",
+            "berth templates versions archive linux v1 v2 -y",
+            "berth templates edit linux --default-ttl 8h --allow-user-cancel-workspace-jobs=false --require-active-version --deprecated why",
+            "berth templates archive linux mac --all --yes",
+            "berth templates pull linux --version v1 --tar",
             "berth server --data /d --port 0 --help",
             "berth list -a --search owner:me -o json",
             "berth start dev --allow-replace",
@@ -242,5 +249,6 @@ mod tests {
             assert!(accepts(line), "{line}");
         }
         assert!(!accepts("berth list --nonsense"));
+        assert!(!accepts("berth templates versions"), "a template or a verb is wanted");
     }
 }
