@@ -510,4 +510,6 @@ impl JobRecord {
 const ANNOUNCE_AGAIN: SignedDuration = SignedDuration::from_secs(limit::ANNOUNCE_AGAIN_SECONDS);
 
 #[cfg(test)]
+mod schedule;
+#[cfg(test)]
 mod tests;
