@@ -7,8 +7,9 @@ mod lane;
 use crate::task::{Ended, Tasks};
 use berth_api::{Announce, Changes, Topic};
 use berth_dispatch::{Dispatched, Launch, LaunchError, LaunchRequest, dispatch};
-use berth_domain::{Priority, Timestamp};
-use berth_store::{JobId, Store};
+use berth_domain::{Priority, Timestamp, limit::ANNOUNCE_AGAIN_SECONDS};
+use berth_store::{Due, JobId, Store};
+use jiff::SignedDuration;
 use lane::Lanes;
 use std::{
     collections::HashSet,
@@ -25,6 +26,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 const SWEEP: Duration = Duration::from_secs(10);
 /// When it first looks: more than a heartbeat after the start.
 const FIRST_SWEEP: Duration = Duration::from_secs(15);
+/// A job without an offer is due this long after it was queued.
+const ANNOUNCE_AGAIN: SignedDuration = SignedDuration::from_secs(ANNOUNCE_AGAIN_SECONDS);
 
 /// The sending end. Clones feed the same queue.
 #[derive(Debug, Clone)]
@@ -87,6 +90,8 @@ struct Worker {
 
 impl Worker {
     async fn work(mut self, mut announced: mpsc::UnboundedReceiver<(JobId, Priority)>, mut ended: mpsc::UnboundedReceiver<Ended>) {
+        self.recall().await;
+        self.launch().await;
         // Not at once: after a long outage, runners that still live get the time to say so.
         let mut sweep = tokio::time::interval_at(Instant::now() + FIRST_SWEEP, SWEEP);
         loop {
@@ -97,6 +102,19 @@ impl Worker {
                 else => return,
             }
             self.launch().await;
+        }
+    }
+
+    /// Takes up what waited when the last server ended: the queue was in its memory, so no message is left.
+    async fn recall(&mut self) {
+        let due = self.store.due(Timestamp::now() + ANNOUNCE_AGAIN).await;
+        for due in due
+            .inspect_err(|error| tracing::warn!(%error, "cannot look for builds that waited; the sweep does"))
+            .unwrap_or_default()
+        {
+            if let Due::Announce(job, priority) = due {
+                self.waiting.push(job, priority);
+            }
         }
     }
 

@@ -27,6 +27,8 @@ use tokio_util::task::TaskTracker;
 
 /// How often a runner that an earlier server started is looked at; it is nobody's child.
 const ADOPTED_LOOK: Duration = Duration::from_millis(500);
+/// How long Terraform may outlive a killed runner: the runner's guard gives it 10 s.
+const ORPHANED: Duration = Duration::from_secs(12);
 
 /// A task that is over.
 #[derive(Debug)]
@@ -67,6 +69,7 @@ impl Tasks {
     /// Adopts the tasks of an earlier server; `ended` hears of every end.
     pub(crate) fn new(config: Arc<Config>, local_url: Arc<str>, ended: mpsc::UnboundedSender<Ended>) -> io::Result<Self> {
         fs::create_dir_all(config.data.join("tasks"))?;
+        remove_rooms_of_the_dead();
         let tasks = Self {
             config,
             local_url,
@@ -96,11 +99,15 @@ impl Tasks {
         }
         let tasks = self.clone();
         self.watchers.spawn(async move {
-            let reason = match child.wait().await {
-                Ok(status) => format!("the runner ended with {status}"),
-                Err(error) => format!("the runner cannot be waited for: {error}"),
+            let (reason, well) = match child.wait().await {
+                Ok(status) => (format!("the runner ended with {status}"), status.code().is_some()),
+                Err(error) => (format!("the runner cannot be waited for: {error}"), false),
             };
             tasks.over(&record, reason);
+            if !well {
+                tokio::time::sleep(ORPHANED).await;
+                remove_rooms_of_the_dead();
+            }
         });
         Ok(())
     }
@@ -212,6 +219,21 @@ fn owns_group(record: &Record) -> bool {
     record.pid > 1 && record.boot == boot() && started(record.pid).is_none_or(|started| started == record.started)
 }
 
+/// Removes the directories of runners that were killed: each holds a state with its secrets. They are named `berth-<process id>-*`.
+fn remove_rooms_of_the_dead() {
+    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let room = name.to_str().and_then(|name| name.strip_prefix("berth-")?.split_once('-'));
+        let Some(pid) = room.and_then(|(pid, _)| pid.parse::<i32>().ok()) else { continue };
+        if started(pid).is_none()
+            && let Err(error) = fs::remove_dir_all(entry.path())
+        {
+            // Another user's, or one that a dying Terraform still writes to.
+            tracing::debug!(%error, room = %entry.path().display(), "cannot remove what a killed runner left");
+        }
+    }
+}
+
 /// What tells this boot of the machine from others; empty where the system does not say.
 fn boot() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
@@ -244,6 +266,17 @@ mod tests {
         assert!(started(own).is_some_and(|started| started.parse::<u64>().is_ok()));
         assert_eq!(started(own), started(own));
         assert_eq!(started(i32::MAX), None);
+    }
+
+    #[test]
+    fn the_room_of_a_dead_runner_is_removed_and_that_of_a_live_one_is_not() {
+        let room = |pid: i32| tempfile::Builder::new().prefix(&format!("berth-{pid}-")).tempdir().unwrap().keep();
+        let (dead, alive) = (room(i32::MAX), room(i32::try_from(std::process::id()).unwrap()));
+        fs::write(dead.join("terraform.tfstate"), "secret").unwrap();
+        remove_rooms_of_the_dead();
+        assert!(!dead.exists());
+        assert!(alive.exists());
+        fs::remove_dir(alive).unwrap();
     }
 
     #[test]

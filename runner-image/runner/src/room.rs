@@ -61,7 +61,9 @@ impl Room {
     /// When the archive or the state is not usable, or the disk refuses.
     pub fn prepare(archive: &[u8], state: Option<&[u8]>) -> Result<Self, RoomError> {
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-        let outer = tempfile::Builder::new().prefix("berth-").permissions(private).tempdir()?;
+        // The name tells whose it is: a runner that was killed cannot remove it.
+        let prefix = format!("berth-{}-", std::process::id());
+        let outer = tempfile::Builder::new().prefix(&prefix).permissions(private).tempdir()?;
         let mut room = Self { outer, template: Template::default(), is_pinned: false };
         let directory = room.directory();
         fs::create_dir(&directory)?;
