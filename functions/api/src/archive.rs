@@ -1,8 +1,8 @@
 //! Template archives: what a tar must be before we keep it. Reads from anything, keeps names only, unpacks nothing.
 //!
 //! The checks are stricter than what a reader needs, so that no two readers can see two different trees in one archive: no
-//! links, devices or fifos, no absolute or climbing names, no two names that a case-folding or normalizing file system
-//! takes for one, no size or name given twice, nothing after the end.
+//! links, devices or fifos, no absolute or climbing names, no names that some system cannot hold, no two names that a case-folding
+//! or normalizing file system takes for one, no size or name given twice, nothing after the end.
 
 use berth_domain::limit::{ARCHIVE_ENTRIES_MAX, ARCHIVE_UNPACKED_BYTES_MAX};
 use icu_normalizer::DecomposingNormalizerBorrowed;
@@ -15,8 +15,15 @@ use tar::{Archive, Entry, EntryType, PaxExtensions};
 
 /// The longest path in an archive, in bytes.
 const PATH_BYTES_MAX: usize = 1024;
+/// The longest name of one file or directory on the file systems that we know, in bytes.
+const PART_BYTES_MAX: usize = 255;
 /// How deep directories may nest.
 const DEPTH_MAX: usize = 32;
+/// The most that all names may take, directories on the way to a file included, in bytes: ten thousand deep paths are a bomb too.
+const NAMES_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Names that Windows keeps for devices, whatever extension follows
+/// (<https://learn.microsoft.com/windows/win32/fileio/naming-a-file>).
+const WINDOWS_DEVICES: [&str; 4] = ["CON", "PRN", "AUX", "NUL"];
 /// The largest extension header (long name, PAX records), in bytes.
 const EXTENSION_BYTES_MAX: u64 = 64 * 1024;
 /// PAX records that say nothing about what is unpacked, or where.
@@ -52,6 +59,9 @@ pub enum ArchiveError {
     /// Too many entries.
     #[error("the archive has more than {ARCHIVE_ENTRIES_MAX} entries")]
     Entries,
+    /// Names that are a bomb by themselves.
+    #[error("the names in the archive take more than {NAMES_BYTES_MAX} bytes")]
+    Names,
     /// Too much in it.
     #[error("the archive unpacks to more than {ARCHIVE_UNPACKED_BYTES_MAX} bytes at entry {name:?}")]
     Size {
@@ -133,6 +143,7 @@ struct Found {
     pax_name: Option<Vec<u8>>,
     /// Folded name to the name as written and what it is; every parent directory stands in it too.
     names: HashMap<String, (String, Kind)>,
+    names_bytes: usize,
 }
 
 impl Found {
@@ -229,6 +240,10 @@ impl Found {
             Some((first, Kind::Directory)) if kind == Kind::Directory && first == path => Ok(()),
             Some((first, _)) => Err(ArchiveError::Same { first: first.clone(), second: path.to_owned() }),
             None => {
+                self.names_bytes += path.len();
+                if self.names_bytes > NAMES_BYTES_MAX {
+                    return Err(ArchiveError::Names);
+                }
                 self.names.insert(folded(path), (path.to_owned(), kind));
                 Ok(())
             }
@@ -266,10 +281,24 @@ fn parts(name: &[u8]) -> Result<Vec<&str>, &'static str> {
     if parts.iter().any(|part| part.ends_with(' ') || part.ends_with('.')) {
         return Err("has a part that ends in a space or a dot");
     }
+    if parts.iter().any(|part| part.len() > PART_BYTES_MAX) {
+        return Err("has too long a name");
+    }
+    if parts.iter().any(|part| is_device(part)) {
+        return Err("is a device on Windows");
+    }
     if parts.len() > DEPTH_MAX {
         return Err("is too deep");
     }
     Ok(parts)
+}
+
+fn is_device(part: &str) -> bool {
+    let stem = part.split('.').next().unwrap_or_default().trim_end().to_uppercase();
+    let numbered = |kind| {
+        stem.strip_prefix(kind).is_some_and(|rest: &str| matches!(rest, "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9"))
+    };
+    WINDOWS_DEVICES.contains(&stem.as_str()) || numbered("COM") || numbered("LPT")
 }
 
 fn extension(entry: &mut Entry<'_, impl Read>) -> Result<Vec<u8>, ArchiveError> {

@@ -10,10 +10,14 @@ use std::{
 };
 
 use berth_domain::limit::{ARCHIVE_ENTRIES_MAX, ARCHIVE_UNPACKED_BYTES_MAX};
-use tar::{Archive, EntryType};
+use tar::{Archive, EntryType, PaxExtensions};
 
 /// The longest path inside an archive, in bytes.
 const PATH_BYTES_MAX: usize = 1024;
+/// How deep directories may nest.
+const DEPTH_MAX: usize = 32;
+/// The largest extension header (long name, PAX records), in bytes: a reader takes it into memory as a whole.
+const EXTENSION_BYTES_MAX: u64 = 64 * 1024;
 
 /// Why an archive is not unpacked. What was written before stays in the directory, which the caller throws away.
 #[derive(Debug, thiserror::Error)]
@@ -30,9 +34,15 @@ pub enum ArchiveError {
     /// The same path twice, also when only the case differs.
     #[error("the template archive holds {0:?} twice")]
     Twice(String),
-    /// Too many entries.
+    /// Too many entries, or too many directories on the way to them.
     #[error("the template archive holds more than {ARCHIVE_ENTRIES_MAX} entries")]
     Entries,
+    /// A path through more directories than any template has.
+    #[error("the template archive holds {0:?}, which is too deep")]
+    Depth(String),
+    /// Headers that are too large, or that make two readers see two trees.
+    #[error("the template archive has extension headers that are too large, or that change a size")]
+    Extension,
     /// Too large once unpacked.
     #[error("the template archive holds more than {ARCHIVE_UNPACKED_BYTES_MAX} bytes")]
     Bytes,
@@ -52,9 +62,10 @@ pub enum ArchiveError {
 /// # Errors
 /// At the first entry that is not a plain file or directory with a plain relative path, at a doubled name, and over a limit.
 pub fn unpack(archive: &[u8], directory: &Path) -> Result<(), ArchiveError> {
+    check_extensions(archive)?;
     let mut archive = Archive::new(archive);
     let mut left = ARCHIVE_UNPACKED_BYTES_MAX;
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut directories) = (BTreeSet::new(), BTreeSet::new());
     for (count, entry) in archive.entries().map_err(ArchiveError::Unreadable)?.enumerate() {
         if count >= ARCHIVE_ENTRIES_MAX {
             return Err(ArchiveError::Entries);
@@ -69,6 +80,13 @@ pub fn unpack(archive: &[u8], directory: &Path) -> Result<(), ArchiveError> {
         if path.as_os_str().is_empty() || is_terraforms(&path) {
             continue;
         }
+        if path.components().count() > DEPTH_MAX {
+            return Err(ArchiveError::Depth(name.chars().take(200).collect()));
+        }
+        directories.extend(path.ancestors().skip(1).map(Path::to_path_buf));
+        if directories.len() > ARCHIVE_ENTRIES_MAX {
+            return Err(ArchiveError::Entries);
+        }
         let target = directory.join(&path);
         match kind {
             EntryType::Directory => fs::create_dir_all(&target).map_err(|source| ArchiveError::Disk { path: name, source })?,
@@ -80,6 +98,33 @@ pub fn unpack(archive: &[u8], directory: &Path) -> Result<(), ArchiveError> {
                 left = write(&mut entry, &target, executable, left).map_err(|error| error.of(name))?;
             }
             _ => return Err(ArchiveError::Kind(name)),
+        }
+    }
+    Ok(())
+}
+
+/// Walks over the headers as they are, before anything believes them.
+fn check_extensions(archive: &[u8]) -> Result<(), ArchiveError> {
+    let mut archive = Archive::new(archive);
+    for (count, entry) in archive.entries().map_err(ArchiveError::Unreadable)?.raw(true).enumerate() {
+        let mut entry = entry.map_err(ArchiveError::Unreadable)?;
+        // A long name and a PAX header may come before each.
+        if count >= 3 * ARCHIVE_ENTRIES_MAX {
+            return Err(ArchiveError::Entries);
+        }
+        let kind = entry.header().entry_type();
+        let is_pax = kind.is_pax_local_extensions() || kind.is_pax_global_extensions();
+        if !is_pax && !kind.is_gnu_longname() && !kind.is_gnu_longlink() {
+            continue;
+        }
+        if entry.size() > EXTENSION_BYTES_MAX {
+            return Err(ArchiveError::Extension);
+        }
+        let mut records = Vec::new();
+        entry.read_to_end(&mut records).map_err(ArchiveError::Unreadable)?;
+        let resizes = |record: io::Result<tar::PaxExtension<'_>>| record.is_ok_and(|record| record.key_bytes() == b"size");
+        if is_pax && PaxExtensions::new(&records).any(resizes) {
+            return Err(ArchiveError::Extension);
         }
     }
     Ok(())

@@ -228,3 +228,90 @@ fn what_is_no_tar_or_has_no_terraform_is_refused() {
     }
     assert!(check(&whole[..2_000]).is_err(), "cut inside an entry");
 }
+
+#[test]
+fn names_that_windows_keeps_for_devices_or_no_disk_can_hold_are_refused() {
+    for name in ["con", "CON.tf", "aux.tf", "Nul", "a/prn.txt/b", "com1", "LPT9.x.y"] {
+        assert_eq!(Tar::good().file(name, b"").why(), format!("archive entry {name:?} is a device on Windows"));
+    }
+    for name in ["console.tf", "auxiliary.tf", "com0", "com10", "lpt", "a.con", "null"] {
+        assert!(check(Tar::good().file(name, b"").end().as_slice()).is_ok(), "{name}");
+    }
+    let long = [&[b'n'; 256][..], b"\0"].concat();
+    assert!(Tar::good().raw(b"././@LongLink", b'L', &long).file("x", b"").why().ends_with("has too long a name"));
+}
+
+#[test]
+fn names_that_are_a_bomb_by_themselves_are_refused() {
+    let deep = (0..9_000).fold(Tar::good(), |tar, number| {
+        let path: String = (0..31).map(|depth| format!("{number:04}-{depth:02}-{}/", "n".repeat(20))).collect();
+        tar.raw(b"././@LongLink", b'L', format!("{path}x\0").as_bytes()).file("x", b"")
+    });
+    assert_eq!(deep.why(), "the names in the archive take more than 4194304 bytes");
+}
+
+/// What `check` lets through must be what everyone else may rely on.
+#[test]
+fn no_mutation_of_an_archive_makes_the_check_panic_or_miss_a_bad_name() {
+    use rand::{RngExt, SeedableRng, rngs::StdRng};
+    let good = Tar::good()
+        .directory("modules/")
+        .file("modules/a.tf", &[b'#'; 700])
+        .raw(b"././@LongLink", b'L', &[&b"deep/".repeat(25)[..], b"x\0"].concat())
+        .file("x", b"1")
+        .pax(&[("path", "caf\u{e9}.sh"), ("mtime", "1.5")])
+        .file("y", b"2")
+        .end();
+    assert!(check(good.as_slice()).is_ok());
+    let pieces: [&[u8]; 14] = [
+        b"../",
+        b"/",
+        b"\0",
+        b"\\",
+        b"..",
+        b"2",
+        b"5",
+        b"L",
+        b"x",
+        b"g",
+        b"7777777",
+        b"\xff\xff\xff\xff",
+        b"12 path=../x\n",
+        b"a/b",
+    ];
+    let mut accepted = 0;
+    for seed in 0..20_000 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut bytes = good.clone();
+        for _ in 0..random.random_range(1..4) {
+            let header = random.random_range(0..bytes.len() / 512) * 512;
+            // Name, mode, size, kind, link, magic, prefix; or anywhere.
+            let field = [0, 100, 124, 156, 157, 257, 345, random.random_range(0..480)][random.random_range(0..8)];
+            let piece = pieces[random.random_range(0..pieces.len())];
+            bytes[header + field..header + field + piece.len()].copy_from_slice(piece);
+            if random.random_ratio(3, 4) {
+                bytes[header + 148..header + 156].fill(b' ');
+                let sum: u32 = bytes[header..header + 512].iter().map(|byte| u32::from(*byte)).sum();
+                bytes[header + 148..header + 156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            }
+        }
+        if random.random_ratio(1, 10) {
+            bytes.truncate(random.random_range(0..bytes.len()));
+        }
+        if check(bytes.as_slice()).is_err() {
+            continue;
+        }
+        accepted += 1;
+        // Another reader, which believes everything that a tar may say.
+        for entry in Archive::new(bytes.as_slice()).entries().unwrap() {
+            let entry = entry.unwrap_or_else(|error| panic!("mutation {seed}: {error}"));
+            let kind = entry.header().entry_type();
+            let path = entry.path().unwrap().into_owned();
+            let plain =
+                path.components().all(|part| matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir));
+            assert!(kind == EntryType::XGlobalHeader || plain, "mutation {seed}: {path:?}");
+            assert!(kind.is_file() || kind.is_dir() || kind.is_contiguous() || kind == EntryType::XGlobalHeader, "mutation {seed}");
+        }
+    }
+    assert!(accepted > 100, "only {accepted} were accepted: the mutations are too coarse to say anything");
+}
