@@ -87,6 +87,8 @@ async fn apply(work: &Work, build: &Build, ready: &mut Ready, state: Option<Byte
     let stored = state.as_deref().and_then(Version::of);
     let pusher = Pusher::new(&ready.room.directory(), work.client.clone(), work.stops.clone(), stored).watch();
     let ended = work.command(ready, stage, &arguments).await;
+    // The log leaves beside the last state.
+    work.log.flush();
     let pushed = pusher.finish().await;
     let ended = ended?;
     if pushed == Err(PushError::Lost) {

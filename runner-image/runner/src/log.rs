@@ -15,8 +15,11 @@ use berth_domain::{
 };
 use berth_wire::runner::LogLine;
 use tokio::{
-    sync::mpsc::{Receiver, Sender, channel},
-    time::{Instant, timeout, timeout_at},
+    sync::{
+        Notify,
+        mpsc::{Receiver, Sender, channel},
+    },
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
 
@@ -51,6 +54,7 @@ struct Shared {
     dropped: AtomicU64,
     bytes: AtomicU64,
     stage: Mutex<String>,
+    flush: Notify,
 }
 
 /// The queue's other end, before it is known where lines go.
@@ -98,6 +102,11 @@ impl Log {
     /// An error of the runner's own.
     pub fn fail(&self, text: &str) {
         self.write(LogSource::ProvisionerDaemon, LogLevel::Error, text);
+    }
+
+    /// Lets the lines written so far leave now: for when there is something else to wait for.
+    pub fn flush(&self) {
+        self.shared.flush.notify_one();
     }
 
     fn write(&self, source: LogSource, level: LogLevel, text: &str) {
@@ -159,7 +168,7 @@ impl Delivery {
 
 async fn deliver(mut unsent: Unsent, client: RunnerClient) {
     while let Some(first) = unsent.lines.recv().await {
-        let batch = fill(first, &mut unsent.lines).await;
+        let batch = fill(first, &mut unsent.lines, &unsent.shared.flush).await;
         let dropped = unsent.shared.dropped.swap(0, Ordering::Relaxed);
         if !send(&client, with_note(batch, dropped)).await {
             return;
@@ -167,13 +176,19 @@ async fn deliver(mut unsent: Unsent, client: RunnerClient) {
     }
 }
 
-async fn fill(first: LogLine, lines: &mut Receiver<LogLine>) -> Vec<LogLine> {
+async fn fill(first: LogLine, lines: &mut Receiver<LogLine>, flush: &Notify) -> Vec<LogLine> {
     let end = Instant::now() + BATCH_WAIT;
     let mut batch = vec![first];
     while batch.len() < BATCH_LINES {
-        match timeout_at(end, lines.recv()).await {
-            Ok(Some(line)) => batch.push(line),
-            Ok(None) | Err(_) => break,
+        // In this order: what was written before a flush leaves with it.
+        tokio::select! {
+            biased;
+            line = lines.recv() => match line {
+                Some(line) => batch.push(line),
+                None => break,
+            },
+            () = flush.notified() => break,
+            () = sleep_until(end) => break,
         }
     }
     batch
@@ -216,7 +231,7 @@ mod tests {
         }
         let first = unsent.lines.recv().await.unwrap();
         assert_eq!((first.stage.as_str(), first.output.as_str()), ("Applying", "line 0"));
-        let batch = fill(first, &mut unsent.lines).await;
+        let batch = fill(first, &mut unsent.lines, &unsent.shared.flush).await;
         assert_eq!(batch.len(), BATCH_LINES);
         let batch = with_note(batch, unsent.shared.dropped.swap(0, Ordering::Relaxed));
         assert!(batch.last().unwrap().output.starts_with("3 lines are left out"));
