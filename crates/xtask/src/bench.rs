@@ -25,6 +25,7 @@ type Bench = fn(&World) -> Outcome<Vec<Row>>;
 const BENCHES: &[(&str, Bench)] = &[
     ("sizes", sizes::sizes),
     ("build", build::overhead),
+    ("trivial", build::trivial),
     ("ssh", ssh::round),
     ("bulk", ssh::bulk),
     ("start", sizes::start),
@@ -52,6 +53,8 @@ pub(crate) fn bench(arguments: &[String]) -> Outcome {
             "berth-agent",
             "-p",
             "berth-runner",
+            "-p",
+            "berth-provider",
         ]))?;
     }
     let world = World::new()?;

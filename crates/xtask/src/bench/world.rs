@@ -82,6 +82,13 @@ impl World {
         command
     }
 
+    /// A directory of the world's own.
+    pub(crate) fn directory(&self, name: &str) -> Outcome<PathBuf> {
+        let path = self.home.join(name);
+        fs::create_dir_all(&path).map_err(|error| format!("cannot make {}: {error}", path.display()))?;
+        Ok(path)
+    }
+
     /// One of our executables.
     pub(crate) fn binary(&self, name: &str) -> PathBuf {
         self.binaries.join(name)
