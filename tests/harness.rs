@@ -23,6 +23,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// A running Berth with its own data, and a person's home with its own configuration.
 pub(crate) struct Berth {
     home: TempDir,
+    /// Where our executables are.
+    binaries: PathBuf,
     server: Option<Child>,
     options: Vec<String>,
     environment: Vec<(String, String)>,
@@ -95,7 +97,16 @@ impl Berth {
         let home = tempfile::Builder::new().prefix("berth-story-").tempdir().unwrap();
         let options = options.iter().map(|&option| option.to_owned()).collect();
         let environment = environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let mut berth = Self { home, server: None, options, environment, url: String::new() };
+        let mut berth = Self { home, binaries: binaries(), server: None, options, environment, url: String::new() };
+        berth.boot("0");
+        berth
+    }
+
+    /// A server with executables of the story's own.
+    pub(crate) fn start_from(binaries: &Path) -> Self {
+        let home = tempfile::Builder::new().prefix("berth-story-").tempdir().unwrap();
+        let binaries = binaries.to_path_buf();
+        let mut berth = Self { home, binaries, server: None, options: Vec::new(), environment: Vec::new(), url: String::new() };
         berth.boot("0");
         berth
     }
@@ -108,7 +119,8 @@ impl Berth {
     /// A server whose data directory is a file system of its own, this small. Mounting needs root.
     pub(crate) fn on_small_disk(size: &str) -> Self {
         let home = tempfile::Builder::new().prefix("berth-story-").tempdir().unwrap();
-        let mut berth = Self { home, server: None, options: Vec::new(), environment: Vec::new(), url: String::new() };
+        let mut berth =
+            Self { home, binaries: binaries(), server: None, options: Vec::new(), environment: Vec::new(), url: String::new() };
         fs::create_dir(berth.data()).unwrap();
         let mounted =
             finish(berth.program("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(berth.data()));
@@ -183,7 +195,7 @@ impl Berth {
 
     /// A `berth` command in the person's environment.
     pub(crate) fn berth(&self, arguments: &[&str]) -> Command {
-        let mut command = self.program(&binaries().join("berth").to_string_lossy());
+        let mut command = self.program(&self.binaries.join("berth").to_string_lossy());
         command.args(arguments);
         command
     }
@@ -191,7 +203,7 @@ impl Berth {
     /// Any program in the person's environment, with `berth` on PATH.
     pub(crate) fn program(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        let path = format!("{}:{}:/usr/sbin", binaries().display(), std::env::var("PATH").unwrap());
+        let path = format!("{}:{}:/usr/sbin", self.binaries.display(), std::env::var("PATH").unwrap());
         command
             .env_clear()
             .env("PATH", path)
@@ -248,6 +260,16 @@ impl Berth {
     /// The server as the kernel knows it.
     pub(crate) fn server_pid(&self) -> Pid {
         Pid::from_raw(self.server.as_ref().unwrap().id().try_into().unwrap())
+    }
+
+    /// Kills the server and does not look what becomes of it.
+    pub(crate) fn strike_server(&self) {
+        let _gone_already = kill(self.server_pid(), Signal::SIGKILL);
+    }
+
+    /// Whether the server was killed since it was started.
+    pub(crate) fn server_has_died(&mut self) -> bool {
+        self.server.as_mut().is_none_or(|server| server.try_wait().unwrap().is_some())
     }
 
     /// Pulls the plug.

@@ -7,8 +7,10 @@
 
 mod agent;
 mod architecture;
+mod archive;
 mod build;
 mod canary;
+mod crash;
 mod forward;
 mod freeze;
 mod harness;
