@@ -259,11 +259,13 @@ impl<'a> Schedule<'a> {
             }
             .boxed();
         };
-        let bytes = format!("{{\"of\": {index}, \"serial\": {}}}", runner.pushed);
+        let serial = u64::from(runner.pushed) + 1 + 1000 * index as u64; // Later runners know of the earlier ones' states.
+        let bytes = format!("{{\"version\": 4, \"lineage\": \"schedule\", \"serial\": {serial}}}");
+        let lost = LeaseError::Lost(session.job);
         async move {
             let (what, result) = match how % 8 {
                 0..=2 => ("heartbeat", store.heartbeat(session, clock).await.map(drop)),
-                3..=5 => ("push", store.push_state(session, bytes.into()).await.map(drop)),
+                3..=5 => ("push", store.push_state(session, bytes.into(), clock).await.map(drop).map_err(|_| lost)),
                 6 => ("log", store.append_runner_logs(session, Vec::new()).await.map(drop)),
                 _ => ("finish", store.finish(session, succeeded(), clock).await.map_err(|_| LeaseError::Lost(session.job))),
             };

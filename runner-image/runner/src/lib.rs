@@ -20,8 +20,6 @@ pub mod lease;
 pub mod log;
 pub mod module;
 pub mod package;
-#[cfg(test)]
-mod mutation;
 pub mod plan;
 pub mod progress;
 mod repair;

@@ -298,7 +298,7 @@ impl World {
         let now = at(self.now + flight.skew);
         let stated = |record: JobRecord, session: &RunnerSession| {
             let serial = record.state.as_ref().map_or(1, |state| state.serial + 1);
-            let state = StatePointer { serial, key: String::new(), size: 1, sha256: String::new() };
+            let state = StatePointer { serial, key: String::new(), size: 1, sha256: String::new(), head: None };
             record.is_held_by(session).then_some(JobRecord { state: Some(state), ..record })
         };
         let session = |runner: usize| match &self.runners[runner].life {
