@@ -14,6 +14,8 @@ fn a_template_is_pushed_pulled_listed_and_deleted() {
     let started = berth.home().join("started");
     berth.ok(&["templates", "init", "--id", "local", &started.to_string_lossy()]);
     assert_eq!(std::fs::read(started.join("main.tf")).unwrap(), original);
+    let again = berth.fails(&["templates", "init", "--id", "local", &started.to_string_lossy()]);
+    assert!(again.contains("is not empty") && again.contains("hint: "), "{again}");
 
     berth.ok(&["create", "dev", "--template", "local", "--yes"]);
     let refused = berth.fails(&["templates", "delete", "local", "--yes"]);

@@ -12,21 +12,38 @@ pub struct Starter {
     files: &'static [(&'static str, &'static str)],
 }
 
-/// All of them.
-pub const STARTERS: &[Starter] = &[Starter {
-    id: "local",
-    files: &[
-        ("main.tf", include_str!("../../templates/local/main.tf")),
-        ("README.md", include_str!("../../templates/local/README.md")),
-    ],
-}];
+/// A row of the table: a folder below `templates/` and the files in it.
+macro_rules! starter {
+    ($id:literal: $($file:literal),+) => {
+        Starter { id: $id, files: &[$(($file, include_str!(concat!("../../templates/", $id, "/", $file)))),+] }
+    };
+}
+
+/// All of them, the quickest to try first.
+pub const STARTERS: &[Starter] = &[
+    starter!("local": "README.md", "icon.svg", "main.tf"),
+    starter!("docker": "README.md", "icon.svg", "main.tf"),
+    starter!("kubernetes": "README.md", "icon.svg", "main.tf"),
+    starter!("aws-linux": "README.md", "icon.svg", "main.tf", "start.yaml.tftpl", "stop.yaml"),
+    starter!("aws-windows": "README.md", "icon.svg", "main.tf", "start.ps1.tftpl", "stop.ps1"),
+    starter!("aws-mac": "README.md", "icon.svg", "main.tf", "start.sh.tftpl"),
+    starter!("aws-fargate": "README.md", "icon.svg", "main.tf"),
+    starter!("azure-linux": "README.md", "icon.svg", "main.tf", "start.sh.tftpl"),
+    starter!("azure-windows": "README.md", "icon.svg", "main.tf", "start.ps1.tftpl"),
+    starter!("gcp-linux": "README.md", "icon.svg", "main.tf", "start.sh.tftpl"),
+];
 
 impl Starter {
-    /// One line about it, from its README.
+    /// What its README says about it.
     #[must_use]
-    pub fn description(&self) -> String {
+    pub fn about(&self) -> About {
         let readme = self.files.iter().find(|(name, _)| *name == "README.md").map_or("", |(_, text)| text);
-        About::of(readme).description
+        About::of(readme)
+    }
+
+    /// The names of its files.
+    pub fn files(&self) -> impl Iterator<Item = &'static str> {
+        self.files.iter().map(|(name, _)| *name)
     }
 
     /// Writes it into a directory that must be new or empty.
@@ -50,6 +67,8 @@ pub struct About {
     pub description: String,
     /// A picture.
     pub icon: String,
+    /// Words to find it by.
+    pub tags: Vec<String>,
 }
 
 impl About {
@@ -66,6 +85,7 @@ impl About {
                 "display_name" => about.display_name = value,
                 "description" => about.description = value,
                 "icon" => about.icon = value,
+                "tags" => about.tags = words(&value),
                 _ => {}
             }
         }
@@ -73,18 +93,46 @@ impl About {
     }
 }
 
+/// The words of `[one, two]`.
+fn words(list: &str) -> Vec<String> {
+    let inside = list.trim_start_matches('[').trim_end_matches(']');
+    inside.split(',').map(|word| word.trim().trim_matches(['"', '\'']).to_owned()).filter(|word| !word.is_empty()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
+
+    /// The files of a directory, by name.
+    fn content(directory: &Path) -> BTreeMap<String, String> {
+        let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        entries.map(|path| (name(&path), fs::read_to_string(&path).unwrap())).collect()
+    }
+
+    #[test]
+    fn every_folder_of_templates_is_embedded_whole() {
+        let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../templates");
+        let folders: Vec<_> = fs::read_dir(&templates).unwrap().map(|entry| entry.unwrap()).collect();
+        for folder in &folders {
+            let id = folder.file_name().into_string().unwrap();
+            let starter = STARTERS.iter().find(|starter| starter.id == id);
+            let starter = starter.unwrap_or_else(|| panic!("templates/{id} is not in the table: add it to STARTERS"));
+            let embedded = starter.files.iter().map(|&(name, text)| (name.to_owned(), text.to_owned())).collect();
+            assert_eq!(content(&folder.path()), embedded, "the files of templates/{id} are those of its row");
+        }
+        assert_eq!(folders.len(), STARTERS.len());
+    }
 
     #[test]
     fn a_readme_tells_about_its_template() {
         let about = About::of(
-            "---\ndisplay_name: \"A: b\"\ndescription: One line\nicon: /icon/x.svg\ntags: [a]\n---\n# Title\ndescription: not this\n",
+            "---\ndisplay_name: \"A: b\"\ndescription: One line\nicon: /icon/x.svg\ntags: [a, 'b c']\n---\n# Title\ndescription: not this\n",
         );
-        assert_eq!(about, About { display_name: "A: b".into(), description: "One line".into(), icon: "/icon/x.svg".into() });
+        let tags = vec!["a".to_owned(), "b c".to_owned()];
+        assert_eq!(about, About { display_name: "A: b".into(), description: "One line".into(), icon: "/icon/x.svg".into(), tags });
         assert_eq!(About::of("# Title"), About::default());
-        assert!(STARTERS.iter().all(|starter| !starter.description().is_empty()));
     }
 
     #[test]
@@ -92,7 +140,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let directory = home.path().join("mine");
         STARTERS[0].write(&directory).unwrap();
-        assert_eq!(crate::archive::pack(&directory).unwrap().files, 2);
+        assert_eq!(crate::archive::pack(&directory).unwrap().files, 3);
         assert!(STARTERS[0].write(&directory).is_err());
     }
 }

@@ -4,9 +4,14 @@
 terraform {
   required_providers {
     # What a workspace is made of here: a directory and a process. A template for a cloud would use that cloud's provider.
-    berth = { source = "berth/berth" }
+    berth = {
+      source = "berth/berth"
+    }
     # What every workspace has, whatever it is made of: an agent, apps, parameters.
-    coder = { source = "coder/coder" }
+    coder = {
+      source  = "coder/coder"
+      version = "~> 2.0"
+    }
   }
 }
 
