@@ -1,7 +1,10 @@
 //! `cargo xtask test`: installs what the tests need, then runs all of them.
 
-use crate::run::{Outcome, cargo, has, run, step};
-use std::process::Command;
+use crate::run::{Outcome, binaries, cargo, has, run, step};
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
 
 /// A program that a test drives, and the Debian package that brings it.
 const PROGRAMS: &[(&str, &str)] = &[
@@ -13,6 +16,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("tmux", "tmux"),
     ("python3", "python3"),
 ];
+/// The stand-in for AWS that stories build against, from PyPI, pinned.
+const MOTO: (&str, &str) = ("moto[server]", "5.2.5");
 
 /// Installs, builds, tests; then does the main job once.
 pub(crate) fn test(arguments: &[String]) -> Outcome {
@@ -31,17 +36,24 @@ pub(crate) fn test(arguments: &[String]) -> Outcome {
 
 /// Installs missing programs with apt where that is possible; says which are missing where it is not.
 pub(crate) fn install() -> Outcome {
-    let missing: Vec<_> = PROGRAMS.iter().filter(|(program, _)| !has(program)).collect();
+    let mut packages: Vec<_> = PROGRAMS.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
     if !has("terraform") && !has("tofu") {
         return Err(
             "neither terraform nor tofu is on PATH\nhint: install one of them (https://developer.hashicorp.com/terraform/install)"
                 .into(),
         );
     }
-    if missing.is_empty() {
-        return Ok(());
+    // Debian's Python leaves out what makes virtual environments.
+    if packages.contains(&"python3") || !python(&["-c", "import ensurepip, venv"]) {
+        packages.push("python3-venv");
     }
-    let packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
+    if !packages.is_empty() {
+        apt_install(&packages)?;
+    }
+    install_moto()
+}
+
+fn apt_install(packages: &[&str]) -> Outcome {
     if !has("apt-get") {
         return Err(format!("the tests need programs that are not on PATH\nhint: install {}", packages.join(", ")));
     }
@@ -53,5 +65,29 @@ pub(crate) fn install() -> Outcome {
         run(&mut command)
     };
     apt(&["update"])?;
-    apt(&[&["install", "--no-install-recommends"], packages.as_slice()].concat())
+    apt(&[&["install", "--no-install-recommends"], packages].concat())
+}
+
+fn python(arguments: &[&str]) -> bool {
+    let mut command = Command::new("python3");
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// Installs moto once, into a virtual environment below the target directory. One that was not finished is made anew.
+fn install_moto() -> Outcome {
+    let (name, version) = MOTO;
+    let home = binaries("moto")?.join(version);
+    let complete = home.join("complete");
+    if complete.is_file() {
+        return Ok(());
+    }
+    step("Installing", &format!("{name} {version} (once)"));
+    let hint =
+        |error| format!("{error}\nhint: the AWS stories need {name}=={version} from PyPI; is there a network, or a pip mirror?");
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home)).map_err(hint)?;
+    let mut pip = Command::new(home.join("bin/python"));
+    pip.args(["-m", "pip", "--quiet", "--disable-pip-version-check", "install", &format!("{name}=={version}")]);
+    run(&mut pip).map_err(hint)?;
+    fs::write(&complete, "").map_err(|error| format!("cannot write {}: {error}", complete.display()))
 }
