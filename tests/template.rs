@@ -186,3 +186,22 @@ fn a_variable_lives_on_and_its_secret_stays_secret() {
     assert_eq!(values, [("password", ""), ("region", "eu")]);
     assert!(!berth.server_log().contains("canary-1234") && !pushed.stderr.contains("canary-1234"));
 }
+
+#[test]
+fn a_dry_run_shows_what_would_be_made_and_makes_nothing() {
+    let berth = Berth::with_template();
+    let planned = berth.run(&["create", "dev", "--template", "local", "--yes", "--dry-run", "-o", "json"]);
+    assert_eq!(planned.code, Some(0), "{planned:?}");
+    assert!(planned.stderr.contains("Plan: ") && planned.stderr.contains("nothing was made"), "{planned:?}");
+    let resources: serde_json::Value = serde_json::from_str(&planned.stdout).unwrap();
+    let names: Vec<_> = resources.as_array().unwrap().iter().map(|resource| resource["type"].as_str().unwrap()).collect();
+    assert!(names.contains(&"berth_process") && names.contains(&"berth_directory"), "{names:?}");
+    let with_agent = resources.as_array().unwrap().iter().find(|resource| resource["agents"][0]["name"] == "main");
+    assert!(with_agent.is_some(), "{resources}");
+    assert_eq!(berth.json(&["list"]).as_array().unwrap().len(), 0);
+    assert!(berth.workspace_processes().is_empty(), "a plan starts nothing");
+    assert!(
+        !berth.data().join("workspaces").read_dir().is_ok_and(|mut entries| entries.next().is_some()),
+        "and makes no directory"
+    );
+}

@@ -7,6 +7,7 @@ pub mod change;
 pub mod command;
 pub mod config;
 pub mod connection;
+pub mod dry_run;
 pub mod failure;
 pub mod known_hosts;
 pub mod log;

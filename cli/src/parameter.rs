@@ -1,7 +1,7 @@
 //! Answers to a template's parameters: from flags, from a file, from another workspace, from a preset, from the person.
 
 mod ask;
-mod file;
+pub(crate) mod file;
 mod preset;
 mod rebuild;
 

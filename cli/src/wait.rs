@@ -43,6 +43,13 @@ pub enum JobRef {
     Version(Uuid),
     /// A workspace's repair.
     Repair(Uuid),
+    /// A dry run of a template version.
+    DryRun {
+        /// The version.
+        version: Uuid,
+        /// The dry run.
+        id: Uuid,
+    },
 }
 
 impl JobRef {
@@ -51,6 +58,7 @@ impl JobRef {
             Self::Build(id) => client.build_logs_follow(id, after).await,
             Self::Version(id) => client.version_logs_follow(id, after).await,
             Self::Repair(id) => client.repair_logs_follow(id, after).await,
+            Self::DryRun { version, id } => client.dry_run_logs_follow(version, id, after).await,
         }
     }
 
@@ -59,6 +67,7 @@ impl JobRef {
             Self::Build(id) => client.build(id).await.map(|build| build.job),
             Self::Version(id) => client.version(id).await.map(|version| version.job),
             Self::Repair(id) => client.repair(id).await.map(|repair| repair.job),
+            Self::DryRun { version, id } => client.dry_run(version, id).await,
         }
     }
 }

@@ -1,10 +1,11 @@
 //! `berth create`.
 
 use crate::{
-    change,
+    change, dry_run,
     failure::{Failure, Outcome},
     name::WorkspaceRef,
     parameter::{self, Asking, Given, ParameterFlags},
+    printer::Format,
     prompt,
     session::{Session, find_workspace},
     wait::{self, Detail},
@@ -12,7 +13,7 @@ use crate::{
 use berth_client::Client;
 use berth_wire::{
     domain::{AutomaticUpdates, Parameter, ParameterValue},
-    template::Template,
+    template::{CreateDryRun, Template},
     workspace::CreateWorkspace,
 };
 use clap::Args;
@@ -41,6 +42,12 @@ pub struct Arguments {
     /// Whether each start moves it to the template's active version: always or never
     #[arg(long, value_name = "WHEN", default_value_t = AutomaticUpdates::Never)]
     automatic_updates: AutomaticUpdates,
+    /// Only plan it, and print what it would be made of
+    #[arg(long)]
+    dry_run: bool,
+    /// How to write what a dry run finds
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT", requires = "dry_run")]
+    output: Format,
     /// Answer every question with yes, and parameters with their defaults
     #[arg(short, long)]
     yes: bool,
@@ -53,7 +60,15 @@ pub(super) async fn run(arguments: Arguments, session: &Session) -> Outcome {
     let stop_after = arguments.stop_after.as_deref().map(super::schedule::duration).transpose()?;
     let client = session.client()?;
     let template = template(&arguments, &client, session).await?;
+    if session.printer.is_interactive() && !arguments.yes && !arguments.dry_run {
+        dry_run::preview(session, &client, template.active_version_id).await?;
+    }
     let (rich_parameter_values, template_version_preset_id) = answers(&arguments, &client, session, (&template, given)).await?;
+    if arguments.dry_run {
+        let workspace_name = reference.workspace.to_string();
+        let wish = CreateDryRun { workspace_name, rich_parameter_values, template_version_preset_id, ..CreateDryRun::default() };
+        return dry_run::run(session, &client, template.active_version_id, (&wish, arguments.output)).await;
+    }
     let body = CreateWorkspace {
         template_id: Some(template.id),
         name: reference.workspace.to_string(),
@@ -131,7 +146,17 @@ fn reference(arguments: &Arguments, session: &Session) -> Outcome<WorkspaceRef> 
     }
 }
 
+/// The template, unless it is deprecated.
 async fn template(arguments: &Arguments, client: &Client, session: &Session) -> Outcome<Template> {
+    let template = chosen(arguments, client, session).await?;
+    if !template.deprecated {
+        return Ok(template);
+    }
+    let why = template.settings.deprecation_message.trim();
+    Err(Failure::new(format!("template {} is deprecated: {why}", template.name)).hint("`berth templates list` shows the others"))
+}
+
+async fn chosen(arguments: &Arguments, client: &Client, session: &Session) -> Outcome<Template> {
     let none = || Failure::new("there are no templates yet").hint("`berth templates init` makes a directory to start from");
     if let Some(name) = &arguments.template {
         return client.template_by_name(name).await.map_err(|error| match error.is_not_found() {
@@ -140,6 +165,7 @@ async fn template(arguments: &Arguments, client: &Client, session: &Session) -> 
         });
     }
     let mut templates = client.templates().await?;
+    templates.retain(|template| !template.deprecated);
     match templates.len() {
         0 => Err(none()),
         1 => templates.pop().ok_or_else(none),

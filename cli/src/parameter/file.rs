@@ -1,4 +1,4 @@
-//! The file of answers: a YAML mapping of names to values; JSON is YAML too.
+//! A file of answers or of variables: a YAML mapping of names to values; JSON is YAML too.
 
 use crate::{
     config::{plain, read_optional},
@@ -10,11 +10,11 @@ use serde::{
 };
 use std::{collections::BTreeMap, fmt, path::Path};
 
-/// Reads the answers of a file.
+/// Reads the values of a file.
 ///
 /// # Errors
 /// When there is none, or it is not such a mapping; the failure names the place.
-pub(super) fn read(path: &Path) -> Outcome<BTreeMap<String, String>> {
+pub(crate) fn read(path: &Path) -> Outcome<BTreeMap<String, String>> {
     let name = path.display();
     let text = read_optional(path)?.ok_or_else(|| {
         let missing = plain(&std::io::Error::from(std::io::ErrorKind::NotFound));

@@ -5,12 +5,12 @@ use crate::{
     http::{TRANSFER, segment},
 };
 use berth_wire::{
-    build::JobLog,
+    build::{Job, JobLog},
     domain::limit::ARCHIVE_BYTES_MAX,
     resource::Resource,
     template::{
-        ActivateVersion, ArchiveVersions, ArchivedVersions, CreateTemplate, CreateVersion, ExternalAuth, Preset, RichParameter,
-        Template, UpdateTemplate, UpdateVersion, UploadedFile, Variable, Version,
+        ActivateVersion, ArchiveVersions, ArchivedVersions, CreateDryRun, CreateTemplate, CreateVersion, ExternalAuth, Preset,
+        RichParameter, Template, UpdateTemplate, UpdateVersion, UploadedFile, Variable, Version,
     },
 };
 use bytes::Bytes;
@@ -108,6 +108,48 @@ impl Client {
     /// Any [`crate::ClientError`].
     pub async fn version_parameters(&self, id: Uuid) -> Result<Vec<RichParameter>> {
         self.get(&["templateversions", &segment(id), "rich-parameters"]).await
+    }
+
+    /// Plans a workspace of a version without making it. Follow its log, then ask for its resources.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn create_dry_run(&self, version: Uuid, wish: &CreateDryRun) -> Result<Job> {
+        self.post(&["templateversions", &segment(version), "dry-run"], wish).await
+    }
+
+    /// A dry run's job.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn dry_run(&self, version: Uuid, id: Uuid) -> Result<Job> {
+        self.get(&["templateversions", &segment(version), "dry-run", &segment(id)]).await
+    }
+
+    /// What an ended dry run would have made.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`]; 400 until it has ended.
+    pub async fn dry_run_resources(&self, version: Uuid, id: Uuid) -> Result<Vec<Resource>> {
+        self.get(&["templateversions", &segment(version), "dry-run", &segment(id), "resources"]).await
+    }
+
+    /// The lines of a dry run's log after line `after`, and what comes, until it ends.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn dry_run_logs_follow(&self, version: Uuid, id: Uuid, after: u64) -> Result<Follow<JobLog>> {
+        let mut url = self.url(&["templateversions", &segment(version), "dry-run", &segment(id), "logs"]);
+        url.query_pairs_mut().append_pair("follow", "true").append_pair("after", &after.to_string());
+        self.follow(url, follow::one).await
+    }
+
+    /// Asks a dry run to end.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`]; 409 when it has ended.
+    pub async fn cancel_dry_run(&self, version: Uuid, id: Uuid) -> Result<()> {
+        self.done(self.request(Method::PATCH, &["templateversions", &segment(version), "dry-run", &segment(id), "cancel"])).await
     }
 
     /// Gives a version another name or message.

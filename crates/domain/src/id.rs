@@ -53,6 +53,8 @@ id! {
     BuildId,
     /// A look for what exists of a workspace and is in no state; its job has the same id.
     RepairId,
+    /// A plan of a workspace that is not made; its job has the same id.
+    DryRunId,
     /// One agent of one build.
     AgentId,
     /// One app of one agent.

@@ -28,7 +28,8 @@ pub use build::{
 };
 pub use external_auth::ExternalAuth;
 pub use id::{
-    AgentId, AppId, BuildId, FileId, OrganizationId, RepairId, TaskId, TemplateId, TokenId, UserId, VersionId, WorkspaceId,
+    AgentId, AppId, BuildId, DryRunId, FileId, OrganizationId, RepairId, TaskId, TemplateId, TokenId, UserId, VersionId,
+    WorkspaceId,
 };
 pub use lease::{Fence, Lease};
 pub use name::{AgentName, NameError, TemplateName, Username, WorkspaceName};

@@ -80,3 +80,5 @@ pub const BUILD_TIMEOUT_MILLISECONDS_MIN: i64 = 60 * 1000;
 pub const BUILD_TIMEOUT_MILLISECONDS_MAX: i64 = 24 * 3600 * 1000;
 /// The longest message of a version or of a deprecation, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 1024;
+/// A dry run, its log and its result are forgotten this long after it was asked for.
+pub const DRY_RUN_SECONDS: i64 = 24 * 3600;

@@ -34,7 +34,7 @@ impl Store {
                 level: line.level,
                 source_id,
             });
-            let size = Size { lines: row.lines, bytes: row.bytes };
+            let size = Size { lines: row.lines, bytes: row.bytes, until: None };
             match self.append(&log(id), &key, size, lines.collect()).await? {
                 Some(last) => return Ok(last),
                 None => pause(attempt).await,

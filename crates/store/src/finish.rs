@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use berth_domain::{AgentId, JobStatus, Timestamp, Transition, WorkspaceId};
+use berth_domain::{AgentId, DryRunId, JobStatus, Timestamp, Transition, WorkspaceId};
 use berth_wire::runner;
 
 use crate::{
-    Agent, Build, CancelError, FinishError, Home, JobId, JobRecord, JobResult, LeaseError, Lost, LostOutcome, Resource,
-    RunnerSession, Store, TableError, Version, Workspace, agent,
+    Agent, Build, CancelError, DryRun, FinishError, Home, JobId, JobRecord, JobResult, LeaseError, Lost, LostOutcome, Resource,
+    RunnerSession, Store, TableError, Version, Workspace, agent, dry_run,
     lease::{self, contention, show},
     schedule,
     table::{RACES_MAX, Row, WriteError, pause},
@@ -38,13 +38,16 @@ impl Store {
                 Err(_) => return Err(FinishError::Lost(id)),
             };
             let mut plan = Plan { writes: vec![lease::replace(row.version, &next)?], owners: Vec::new() };
-            plan.writes.extend(timing::insert(id, &result.timings)?);
+            if next.kept_until().is_none() {
+                plan.writes.extend(timing::insert(id, &result.timings)?);
+            }
             match next.home {
                 Home::Version(_) => plan.writes.push(self.finished_import(&next, &result, now).await?),
                 Home::Workspace { id, .. } => self.finished_build(&mut plan, (id, &next), &result, now).await?,
                 Home::Repair { id, workspace } => {
                     plan.writes.extend(self.ended_repair((id, workspace), &next, result.found.clone()).await?);
                 }
+                Home::DryRun(id) => plan.writes.push(self.finished_dry_run((id, &next), &result, now).await?),
             }
             match self.table.transact(plan.writes).await {
                 Ok(()) => return Ok(()),
@@ -66,6 +69,19 @@ impl Store {
             version.imported = Imported::remembered(id, found, version.imported.modules.take(), now);
         }
         version::replace(row.version, &version)
+    }
+
+    async fn finished_dry_run(
+        &self,
+        (id, job): (DryRunId, &JobRecord),
+        result: &JobResult,
+        now: Timestamp,
+    ) -> Result<Write, TableError> {
+        let row = self.table.get::<DryRun>(&dry_run::key(id)).await?.ok_or_else(|| contention(job.id))?;
+        let remember = |(position, resource)| Resource::remembered(id.0, position, resource, now);
+        let resources = result.resources.iter().enumerate().map(remember).collect();
+        let dry_run = DryRun { job: job.job.clone(), updated_at: now, resources, ..row.value };
+        dry_run::replace(row.version, &dry_run)
     }
 
     async fn finished_build(
@@ -151,7 +167,7 @@ impl Store {
     async fn ended_without_result(&self, at: u64, job: &JobRecord, now: Timestamp) -> Result<bool, TableError> {
         let (id, number) = match job.home {
             Home::Workspace { id, number } => (id, number),
-            Home::Version(_) => {
+            Home::Version(_) | Home::DryRun(_) => {
                 let (_, shown) = self.shown(job, now).await?;
                 return self.transacted(vec![lease::replace(at, job)?, shown]).await;
             }

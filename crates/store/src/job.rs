@@ -10,7 +10,7 @@
 //! condition that nobody else did ([`crate::lease`], [`crate::finish`]).
 
 use berth_domain::{
-    BuildId, FailureCode, Fence, JobStatus, Lease, Priority, RepairId, Secret, TaskId, Timestamp, TokenHash, VersionId,
+    BuildId, DryRunId, FailureCode, Fence, JobStatus, Lease, Priority, RepairId, Secret, TaskId, Timestamp, TokenHash, VersionId,
     WorkspaceId, limit,
 };
 use berth_wire::runner::Outcome;
@@ -31,6 +31,8 @@ pub enum JobId {
     Build(BuildId),
     /// A repair of a workspace.
     Repair(RepairId),
+    /// A plan of a workspace that is not made.
+    DryRun(DryRunId),
 }
 
 impl JobId {
@@ -41,16 +43,18 @@ impl JobId {
             Self::Import(id) => id.0,
             Self::Build(id) => id.0,
             Self::Repair(id) => id.0,
+            Self::DryRun(id) => id.0,
         }
     }
 
-    /// `import`, `build` or `repair`.
+    /// `import`, `build`, `repair` or `dry_run`.
     #[must_use]
     pub const fn kind(self) -> &'static str {
         match self {
             Self::Import(_) => "import",
             Self::Build(_) => "build",
             Self::Repair(_) => "repair",
+            Self::DryRun(_) => "dry_run",
         }
     }
 }
@@ -75,6 +79,7 @@ impl FromStr for JobId {
             "import" => Ok(Self::Import(id.parse().map_err(|_| wrong())?)),
             "build" => Ok(Self::Build(id.parse().map_err(|_| wrong())?)),
             "repair" => Ok(Self::Repair(id.parse().map_err(|_| wrong())?)),
+            "dry_run" => Ok(Self::DryRun(id.parse().map_err(|_| wrong())?)),
             _ => Err(wrong()),
         }
     }
@@ -186,6 +191,8 @@ pub enum Home {
         /// The workspace.
         workspace: WorkspaceId,
     },
+    /// The dry run whose plan it is.
+    DryRun(DryRunId),
 }
 
 /// All that is known of a job, secrets as hashes.
@@ -373,6 +380,11 @@ impl JobRecord {
         Self { priority, ..self }
     }
 
+    /// The second after which its rows are forgotten; `None` is never.
+    pub(crate) fn kept_until(&self) -> Option<i64> {
+        matches!(self.id, JobId::DryRun(_)).then(|| kept_until(self.job.created_at))
+    }
+
     /// When someone must look at the job unless it changes before; `None` once it has ended.
     #[must_use]
     pub fn due_at(&self) -> Option<Timestamp> {
@@ -504,6 +516,11 @@ impl JobRecord {
         let job = Job { error_code: worked.then_some(FailureCode::RunnerLost), ..self.job.ended(JobStatus::Failed, reason, now) };
         Ok(Self { job, offer: None, lease: None, session: None, fence, ..self })
     }
+}
+
+/// The second after which nothing is left of a dry run that was asked for at `created_at`.
+pub(crate) fn kept_until(created_at: Timestamp) -> i64 {
+    created_at.as_second().saturating_add(limit::DRY_RUN_SECONDS)
 }
 
 /// A queued job is announced again this long after.

@@ -3,8 +3,8 @@
 use berth_domain::{Fence, JobStatus, Priority, TaskId, Timestamp, TokenHash, WorkspaceId};
 
 use crate::{
-    ClaimError, Home, JobId, JobRecord, LeaseError, Offer, OfferError, Repair, RunnerSession, Store, TableError, Version,
-    Workspace, schedule,
+    ClaimError, DryRun, Home, JobId, JobRecord, LeaseError, Offer, OfferError, Repair, RunnerSession, Store, TableError, Version,
+    Workspace, dry_run, schedule,
     table::{Bound, Key, RACES_MAX, Range, Row, WriteError, pause},
     version, workspace,
     write::Write,
@@ -36,6 +36,8 @@ pub enum Record {
     Workspace(Box<Workspace>),
     /// A repair and its workspace.
     Repair(Box<(Repair, Workspace)>),
+    /// A dry run.
+    DryRun(Box<DryRun>),
 }
 
 /// What a heartbeat learns.
@@ -63,6 +65,10 @@ pub(crate) fn key(id: JobId) -> Key {
 }
 
 fn listed(write: Write, job: &JobRecord) -> Write {
+    let write = match job.kept_until() {
+        Some(second) => write.until(second),
+        None => write,
+    };
     match job.due_at() {
         Some(due) => write.listed(DUE, format!("{:015}#{}", due.as_millisecond(), job.id)),
         None => write,
@@ -104,6 +110,7 @@ impl Store {
                 let (repair, workspace) = (self.repair(id).await?, self.workspace(workspace).await?);
                 repair.zip(workspace).map(|pair| Record::Repair(Box::new(pair)))
             }
+            Home::DryRun(id) => self.dry_run(id).await?.map(|dry_run| Record::DryRun(Box::new(dry_run))),
         })
     }
 
@@ -222,6 +229,12 @@ impl Store {
                 let (repair, write) = self.shown_repair(id, job).await?;
                 let workspace = self.workspace(workspace).await?.ok_or_else(|| missing(workspace::key(workspace)))?;
                 Ok((Record::Repair(Box::new((repair, workspace))), write))
+            }
+            Home::DryRun(id) => {
+                let row = self.table.get::<DryRun>(&dry_run::key(id)).await?.ok_or_else(|| missing(dry_run::key(id)))?;
+                let dry_run = DryRun { job: job.job.clone(), updated_at: now, ..row.value };
+                let write = dry_run::replace(row.version, &dry_run)?;
+                Ok((Record::DryRun(Box::new(dry_run)), write))
             }
         }
     }

@@ -53,11 +53,12 @@ pub(crate) const fn is_full(bytes: u64) -> bool {
     bytes > limit::LOG_BYTES_MAX
 }
 
-/// How far a log is.
+/// How far a log is, and the second until which it is kept.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Size {
     pub(crate) lines: u64,
     pub(crate) bytes: u64,
+    pub(crate) until: Option<i64>,
 }
 
 /// Batches to write, each with its size, and the log's size after them.
@@ -147,7 +148,7 @@ impl Store {
             stage: line.stage,
             output: line.output,
         });
-        let size = Size { lines: row.lines, bytes: row.bytes };
+        let size = Size { lines: row.lines, bytes: row.bytes, until: row.value.kept_until() };
         self.append(&job_log(row.value.id), &row.key, size, lines.collect()).await
     }
 
@@ -160,7 +161,11 @@ impl Store {
             let mut to = from;
             for batch in some {
                 to += batch.len() as u64;
-                writes.push(Write::insert(Key::new(log, format!("{to:012}")), batch)?);
+                let write = Write::insert(Key::new(log, format!("{to:012}")), batch)?;
+                writes.push(match size.until {
+                    Some(second) => write.until(second),
+                    None => write,
+                });
             }
             // Between the first and the last of many transactions the size in bytes is a little ahead.
             writes.insert(0, Write::tally(key.clone(), from, to, after.bytes));

@@ -11,6 +11,7 @@
 //! | template | `TEMPLATE#id` | `TEMPLATE` | `TEMPLATES` / name, unless deleted | `uses`: workspaces of it |
 //! | template's name | `TEMPLATE_NAME#name` | `NAME` | | body is the template's id |
 //! | version | `VERSION#id` | `VERSION` | `VERSIONS#template` / time | |
+//! | dry run | `DRY_RUN#id` | `DRY_RUN` | | `ttl`, as its job and its log |
 //! | version's name | `TEMPLATE#id` | `VERSION#name` | | body is the version's id |
 //! | workspace with its newest build | `WORKSPACE#id` | `NOW` | `WORKSPACES` / `owner#name`, unless deleted | |
 //! | agent | `WORKSPACE#id` | `NOW#AGENT#id` | | `lines`, `bytes` of its log |

@@ -54,6 +54,8 @@ pub enum Job {
     Build(Box<Build>),
     /// Look for what exists of a workspace and is in no state; remove some of it.
     Repair(Box<Repair>),
+    /// Plan a start of a workspace that is not made; its ids are the dry run's. Nothing may change.
+    DryRun(Box<Build>),
 }
 
 /// A workspace to repair. Its state is read and never written.

@@ -1,7 +1,7 @@
 //! Files, templates, versions and their parameters.
 
 use crate::build::Job;
-use berth_domain::{TemplateSettings, Timestamp, parameter::ParameterOption};
+use berth_domain::{ParameterValue, TemplateSettings, Timestamp, parameter::ParameterOption};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -34,6 +34,23 @@ pub struct CreateVersion {
     #[serde(default)]
     pub provisioner: String,
     /// Terraform variables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub user_variable_values: Vec<VariableValue>,
+}
+
+/// `POST /api/v2/templateversions/{id}/dry-run`: plans a workspace without making it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct CreateDryRun {
+    /// What the workspace would be named.
+    #[serde(default)]
+    pub workspace_name: String,
+    /// Answers.
+    #[serde(default)]
+    pub rich_parameter_values: Vec<ParameterValue>,
+    /// A preset of the version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_version_preset_id: Option<Uuid>,
+    /// Terraform variables, instead of those that the version was pushed with. For those who manage templates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub user_variable_values: Vec<VariableValue>,
 }

@@ -13,6 +13,7 @@ mod body;
 mod build;
 mod buildinfo;
 mod changes;
+mod dry_run;
 mod error;
 mod file;
 mod guard;

@@ -3,7 +3,7 @@
 use crate::{
     Shared, Topic, agent,
     body::{Asked, Json, Segment},
-    build,
+    build, dry_run,
     error::Answer,
     repair,
     session::Authenticated,
@@ -14,7 +14,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use berth_domain::{AgentId, BuildId, RepairId, VersionId};
+use berth_domain::{AgentId, BuildId, DryRunId, RepairId, VersionId};
 use berth_store::JobId;
 use serde::Deserialize;
 use std::collections::HashSet;
@@ -80,6 +80,17 @@ pub(crate) async fn of_version(
 ) -> Answer<Response> {
     version::readable(&api, &caller.0, id).await?;
     of_job(&api, caller, JobId::Import(id), (query, upgrade)).await
+}
+
+pub(crate) async fn of_dry_run(
+    State(api): State<Shared>,
+    caller: Authenticated,
+    Segment(ids): Segment<(VersionId, DryRunId)>,
+    Asked(query): Asked<Query>,
+    upgrade: Upgrade,
+) -> Answer<Response> {
+    let id = dry_run::readable(&api, &caller.0, ids).await?.id;
+    of_job(&api, caller, JobId::DryRun(id), (query, upgrade)).await
 }
 
 async fn of_job(api: &Shared, caller: Authenticated, job: JobId, (query, upgrade): (Query, Upgrade)) -> Answer<Response> {

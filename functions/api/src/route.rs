@@ -4,8 +4,8 @@
 //! says about objects is the handler's to ask, and the authorization matrix test holds both to the table.
 
 use crate::{
-    Shared, agent, binary, build, buildinfo, file, guard, init_script, log, page, repair, runner, session, state, template, token,
-    user, version, watch, workspace,
+    Shared, agent, binary, build, buildinfo, dry_run, file, guard, init_script, log, page, repair, runner, session, state,
+    template, token, user, version, watch, workspace,
 };
 use axum::{
     Router,
@@ -32,6 +32,8 @@ pub(crate) enum Access {
     Oneself,
     /// The user named in the path, and owners, who may make workspaces for anyone; 404 for others.
     Create,
+    /// Who asked for the dry run, and template admins and owners; 404 for others.
+    DryRun,
     /// A workspace's owner, and template admins, auditors and owners; 404 for others.
     Read,
     /// A workspace's owner, and owners of the deployment; 404 for others, 403 for those who may only read.
@@ -111,7 +113,7 @@ fn people() -> Vec<Route> {
 }
 
 fn templates() -> Vec<Route> {
-    use Access::{SignedIn, Templates};
+    use Access::{DryRun, SignedIn, Templates};
     vec![
         post(Templates, "/api/v2/files", file::upload),
         get(Templates, "/api/v2/files/{file}", file::download),
@@ -127,6 +129,11 @@ fn templates() -> Vec<Route> {
         get(Templates, "/api/v2/templateversions/{version}/variables", version::variables),
         get(SignedIn, "/api/v2/templateversions/{version}/presets", version::presets),
         get(SignedIn, "/api/v2/templateversions/{version}/external-auth", version::external_auth),
+        post(SignedIn, "/api/v2/templateversions/{version}/dry-run", dry_run::create),
+        get(DryRun, "/api/v2/templateversions/{version}/dry-run/{dry_run}", dry_run::show),
+        get(DryRun, "/api/v2/templateversions/{version}/dry-run/{dry_run}/resources", dry_run::resources),
+        get(DryRun, "/api/v2/templateversions/{version}/dry-run/{dry_run}/logs", log::of_dry_run),
+        patch(DryRun, "/api/v2/templateversions/{version}/dry-run/{dry_run}/cancel", dry_run::cancel),
         get(SignedIn, "/api/v2/organizations/{organization}/templates", template::list_of),
         post(Templates, "/api/v2/organizations/{organization}/templates", template::create),
         get(SignedIn, "/api/v2/organizations/{organization}/templates/{name}", template::by_name),

@@ -16,10 +16,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use berth_domain::{
-    BuildId, RepairId, Secret, TokenHash, Transition, UserId, VersionId,
+    BuildId, DryRunId, RepairId, Secret, TokenHash, Transition, UserId, VersionId,
     limit::{MODULES_BYTES_MAX, STATE_BYTES_MAX},
 };
-use berth_store::{JobId, Record, RunnerSession, Version, Workspace};
+use berth_store::{DryRun, JobId, Record, RunnerSession, Version, Workspace};
 use berth_wire::runner::{Build, Claim, Claimed, Finish, Frozen, Heartbeat, Import, Job, LogLine, Owner, Repair};
 use http::StatusCode;
 use std::time::Duration;
@@ -27,7 +27,8 @@ use uuid::Uuid;
 
 /// A job by the path's bare id. Builds are looked for first; only a claim asks, everyone else brings a session that says it.
 async fn job(api: &Api, id: Uuid) -> Answer<JobId> {
-    for id in [JobId::Build(BuildId(id)), JobId::Import(VersionId(id)), JobId::Repair(RepairId(id))] {
+    let ids = [JobId::Build(BuildId(id)), JobId::Import(VersionId(id)), JobId::Repair(RepairId(id)), JobId::DryRun(DryRunId(id))];
+    for id in ids {
         if api.store().job(id).await?.is_some() {
             return Ok(id);
         }
@@ -56,6 +57,7 @@ async fn work(api: &Api, record: Record) -> Answer<Job> {
             let build = Build { transition: Transition::Start, ..build(api, workspace).await? };
             Ok(Job::Repair(Box::new(Repair { build, delete: repair.delete })))
         }
+        Record::DryRun(dry_run) => planned(api, *dry_run).await.map(|build| Job::DryRun(Box::new(build))),
     }
 }
 
@@ -99,6 +101,36 @@ async fn build(api: &Api, workspace: Workspace) -> Answer<Build> {
         gate: build.gate,
         timeout_ms: milliseconds(build.policy.timeout()),
         silence_ms: milliseconds(build.policy.silence()),
+    })
+}
+
+/// A dry run is the first start of a workspace that is not there: its own id stands for that workspace's.
+async fn planned(api: &Api, dry_run: DryRun) -> Answer<Build> {
+    let version = api.store().version(dry_run.version).await?.ok_or_else(|| ApiError::missing("template version"))?;
+    let template = version.template.ok_or_else(|| ApiError::missing("template"))?;
+    let template = api.store().template(template).await?.ok_or_else(|| ApiError::missing("template"))?;
+    let policy = template.settings.policy();
+    Ok(Build {
+        build_id: dry_run.id.0,
+        build_number: 1,
+        transition: Transition::Start,
+        orphan: false,
+        imports: Vec::new(),
+        log_level: None,
+        workspace_id: dry_run.id.0,
+        workspace_name: dry_run.workspace_name.to_string(),
+        owner: owner(api, dry_run.created_by).await?,
+        template_id: template.id.0,
+        template_name: template.name.to_string(),
+        version_name: version.name,
+        parameters: dry_run.parameters,
+        previous_parameters: Vec::new(),
+        variables: dry_run.variables,
+        frozen: Frozen { lock: version.imported.lock, modules: version.imported.modules },
+        access_url: api.app.config.access_url(),
+        gate: None,
+        timeout_ms: milliseconds(policy.timeout()),
+        silence_ms: milliseconds(policy.silence()),
     })
 }
 
@@ -166,6 +198,7 @@ pub(crate) async fn archive(
         Record::Version(version) => version.id,
         Record::Workspace(workspace) => of_build(*workspace),
         Record::Repair(pair) => of_build(pair.1),
+        Record::DryRun(dry_run) => dry_run.version,
     };
     let file = api.store().version(version).await?.ok_or_else(missing)?.file;
     Ok(file::tar(api.store().file_bytes(file).await?.ok_or_else(|| ApiError::missing("file"))?))
@@ -203,7 +236,7 @@ pub(crate) async fn put_modules(
     body: Body,
 ) -> Answer<StatusCode> {
     check_job(&session, id)?;
-    if let JobId::Build(_) = session.job {
+    if !matches!(session.job, JobId::Import(_)) {
         return Err(ApiError::conflict("only an import keeps modules"));
     }
     let modules = whole(body, MODULES_BYTES_MAX).await?;
@@ -222,6 +255,7 @@ pub(crate) async fn modules(
     let modules = match api.store().record(&job).await? {
         Some(Record::Workspace(workspace)) => api.store().modules(workspace.latest_build.version).await?,
         Some(Record::Repair(pair)) => api.store().modules(pair.1.latest_build.version).await?,
+        Some(Record::DryRun(dry_run)) => api.store().modules(dry_run.version).await?,
         Some(Record::Version(_)) | None => None,
     };
     Ok(modules.map_or_else(|| StatusCode::NO_CONTENT.into_response(), file::tar))

@@ -2,6 +2,7 @@
 
 mod agent;
 mod build;
+mod dry_run;
 mod fixture;
 mod junk;
 mod machine;

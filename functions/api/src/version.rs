@@ -106,7 +106,7 @@ fn check_name(name: String) -> Answer<String> {
     if well_formed { Ok(name) } else { Err(ApiError::field("name", why)) }
 }
 
-fn given_variables(values: Vec<VariableValue>) -> Answer<BTreeMap<String, Secret>> {
+pub(crate) fn given_variables(values: Vec<VariableValue>) -> Answer<BTreeMap<String, Secret>> {
     if values.len() > VARIABLES_MAX {
         return Err(ApiError::field("user_variable_values", format!("has more than {VARIABLES_MAX} variables")));
     }

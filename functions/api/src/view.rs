@@ -166,7 +166,7 @@ pub(crate) fn planned(job: Uuid, transition: Transition, resource: &berth_store:
     }
 }
 
-fn job(id: JobId, file: Uuid, job: &berth_store::Job) -> wire::build::Job {
+pub(crate) fn job(id: JobId, file: Uuid, job: &berth_store::Job) -> wire::build::Job {
     wire::build::Job {
         id: id.uuid(),
         created_at: job.created_at,

@@ -92,7 +92,7 @@ fn warn(work: &Work, warnings: &mut Vec<String>, more: Vec<String>) {
 }
 
 /// Plans, and answers the plan as JSON. Terraform's warnings are in the log already.
-async fn plan(work: &Work, ready: &mut Ready, stage: &str, warnings: &mut Vec<String>) -> Result<Value, Done> {
+pub(crate) async fn plan(work: &Work, ready: &mut Ready, stage: &str, warnings: &mut Vec<String>) -> Result<Value, Done> {
     let out = format!("-out={PLAN_FILE}");
     let ended = work.command(ready, stage, &["plan", "-json", "-input=false", "-lock=false", &out]).await?;
     if !ended.is_success() {
@@ -107,7 +107,7 @@ async fn plan(work: &Work, ready: &mut Ready, stage: &str, warnings: &mut Vec<St
     plan::parse(&json).map_err(|error| work.failed(error.to_string()))
 }
 
-async fn graph(work: &Work, ready: &Ready) -> Result<Graph, Done> {
+pub(crate) async fn graph(work: &Work, ready: &Ready) -> Result<Graph, Done> {
     let dot = output(work, ready, &["graph", "-type=plan"]).await?;
     Ok(Graph::parse(&String::from_utf8_lossy(&dot)))
 }

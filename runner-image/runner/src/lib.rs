@@ -12,6 +12,7 @@
 pub mod archive;
 mod build;
 pub mod config;
+mod dry_run;
 mod environment;
 mod frozen;
 pub mod gate;
@@ -119,6 +120,7 @@ pub async fn run(config: Config) -> Result<Ended, RunnerError> {
         Job::Import(import) => import::run(work, import).await,
         Job::Build(build) => build::run(work, build).await,
         Job::Repair(repair) => repair::run(work, repair).await,
+        Job::DryRun(build) => dry_run::run(work, build).await,
     };
     let mut finish = match done {
         Done::Finish(finish) => *finish,
@@ -137,7 +139,7 @@ pub async fn run(config: Config) -> Result<Ended, RunnerError> {
 /// How long the job may take, and be silent: its own limits, else the deployment's.
 fn limits(job: &Job) -> Limits {
     let own = match job {
-        Job::Build(build) => (build.timeout_ms, build.silence_ms),
+        Job::Build(build) | Job::DryRun(build) => (build.timeout_ms, build.silence_ms),
         Job::Repair(repair) => (repair.build.timeout_ms, repair.build.silence_ms),
         Job::Import(_) => (0, 0),
     };

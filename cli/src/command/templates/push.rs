@@ -3,6 +3,7 @@
 use crate::{
     archive::{self, Packed},
     failure::{Failure, Outcome},
+    parameter::file,
     session::Session,
     signal,
     starter::About,
@@ -14,7 +15,10 @@ use berth_wire::{
     template::{CreateTemplate, CreateVersion, Template, VariableValue, Version},
 };
 use clap::{ArgAction, Args};
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 use uuid::Uuid;
 
 /// Which directory becomes which template.
@@ -36,8 +40,11 @@ pub(super) struct Arguments {
     #[arg(long, action = ArgAction::Set, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     activate: bool,
     /// Value of a Terraform variable; may be repeated
-    #[arg(long, value_name = "NAME=VALUE")]
+    #[arg(long, visible_alias = "var", value_name = "NAME=VALUE")]
     variable: Vec<String>,
+    /// File with values of Terraform variables: `name: value` lines, as YAML
+    #[arg(long, value_name = "FILE")]
+    variables_file: Option<PathBuf>,
     /// Import it even when nothing has changed: modules and providers are looked for anew
     #[arg(long)]
     force: bool,
@@ -49,7 +56,7 @@ pub(super) struct Arguments {
 /// Uploads, follows the import, and makes the version active.
 pub(super) async fn run(arguments: &Arguments, session: &Session) -> Outcome {
     let name = name(arguments)?;
-    let variables = variables(&arguments.variable)?;
+    let variables = variables(arguments)?;
     let packed = archive::pack(&arguments.directory)?;
     let client = session.client()?;
     let template = match client.template_by_name(name.as_str()).await {
@@ -81,7 +88,8 @@ pub(super) async fn run(arguments: &Arguments, session: &Session) -> Outcome {
 
 /// The name of the template's active version when it has the same files, and nothing asks for another one of them.
 async fn unchanged(arguments: &Arguments, client: &Client, template: Option<&Template>, file: Uuid) -> Outcome<Option<String>> {
-    let asks = arguments.force || !arguments.name.is_empty() || !arguments.message.is_empty() || !arguments.variable.is_empty();
+    let has_values = !arguments.variable.is_empty() || arguments.variables_file.is_some();
+    let asks = arguments.force || has_values || !arguments.name.is_empty() || !arguments.message.is_empty();
     let Some(template) = template.filter(|_| !asks && arguments.activate) else { return Ok(None) };
     let active = client.version(template.active_version_id).await?;
     Ok((active.job.file_id == file).then_some(active.name))
@@ -99,12 +107,19 @@ fn name(arguments: &Arguments) -> Outcome<TemplateName> {
         .map_err(|error| Failure::usage(error.to_string()).hint("name the template: `berth templates push NAME`"))
 }
 
-fn variables(flags: &[String]) -> Outcome<Vec<VariableValue>> {
-    let read = |flag: &String| match flag.split_once('=') {
-        Some((name, value)) => Ok(VariableValue { name: name.to_owned(), value: value.to_owned() }),
-        None => Err(Failure::usage(format!("--variable {flag:?} has no value")).hint("write --variable name=value")),
+/// The values of the file, and those of the flags, which win.
+fn variables(arguments: &Arguments) -> Outcome<Vec<VariableValue>> {
+    let mut values = match &arguments.variables_file {
+        Some(path) => file::read(path)?,
+        None => BTreeMap::new(),
     };
-    flags.iter().map(read).collect()
+    for flag in &arguments.variable {
+        let Some((name, value)) = flag.split_once('=') else {
+            return Err(Failure::usage(format!("--variable {flag:?} has no value")).hint("write --variable name=value"));
+        };
+        values.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(values.into_iter().map(|(name, value)| VariableValue { name, value }).collect())
 }
 
 async fn upload(session: &Session, client: &Client, packed: Packed) -> Outcome<Uuid> {

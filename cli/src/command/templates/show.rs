@@ -2,15 +2,12 @@
 
 use super::edit::duration;
 use crate::{
+    dry_run,
     failure::Outcome,
     printer::{FormatFlag, render, table},
     session::Session,
 };
-use berth_wire::{
-    domain::Transition,
-    resource::Resource,
-    template::{RichParameter, Template, Version},
-};
+use berth_wire::template::{RichParameter, Template, Version};
 use clap::Args;
 use comfy_table::Table;
 
@@ -36,7 +33,7 @@ pub(super) async fn run(arguments: &Arguments, session: &Session) -> Outcome {
     let mut text = render(&settings(&template, &version));
     if !resources.is_empty() {
         text.push('\n');
-        text.push_str(&render(&made_of(&resources)));
+        text.push_str(&render(&dry_run::made_of(&resources)));
     }
     if !parameters.is_empty() {
         text.push('\n');
@@ -74,20 +71,6 @@ fn settings(template: &Template, version: &Version) -> Table {
 
 fn own(milliseconds: i64) -> String {
     if milliseconds == 0 { "the deployment's".to_owned() } else { duration(milliseconds) }
-}
-
-/// What workspaces are made of while they run, and whether it outlasts a stop.
-pub(crate) fn made_of(resources: &[Resource]) -> Table {
-    let of = |transition| resources.iter().filter(move |one| one.workspace_transition == transition && !one.hide);
-    let stays =
-        |resource: &Resource| of(Transition::Stop).any(|other| (&other.kind, &other.name) == (&resource.kind, &resource.name));
-    let mut table = table(["resource", "agents", "when stopped"]);
-    for resource in of(Transition::Start) {
-        let agents: Vec<&str> = resource.agents.iter().flatten().map(|agent| agent.name.as_str()).collect();
-        let kept = if stays(resource) { "stays" } else { "goes" };
-        table.add_row([format!("{}.{}", resource.kind, resource.name), agents.join(", "), kept.to_owned()]);
-    }
-    table
 }
 
 fn asked(parameters: &[RichParameter]) -> Table {

@@ -26,6 +26,7 @@ fn expected(access: Access) -> [Pass; 9] {
         Access::User => [No(401), No(404), Yes, Yes, No(404), Yes, No(404), No(401), No(401)],
         Access::Oneself => [No(401), No(404), Yes, No(404), No(404), No(404), No(404), No(401), No(401)],
         Access::Create => [No(401), No(404), Yes, Yes, No(404), No(404), No(404), No(401), No(401)],
+        Access::DryRun => [No(401), No(404), Yes, Yes, Yes, No(404), No(404), No(401), No(401)],
         Access::Read => [No(401), No(404), Yes, Yes, Yes, No(404), Yes, No(401), No(401)],
         Access::Build => [No(401), No(404), Yes, Yes, No(403), No(404), No(403), No(401), No(401)],
         Access::Push => [No(401), No(404), No(403), Yes, Yes, No(404), No(403), No(401), No(401)],
@@ -40,6 +41,7 @@ struct Things {
     template: String,
     version: String,
     version_name: String,
+    dry_run: String,
     workspace: String,
     build: String,
     agent: String,
@@ -60,6 +62,7 @@ impl Things {
             ("organization", "default"),
             ("template", &self.template),
             ("version", &self.version),
+            ("dry_run", &self.dry_run),
             ("workspace", &self.workspace),
             ("build", &self.build),
             ("agent", &self.agent),
@@ -114,11 +117,13 @@ async fn things(world: &World, owner: &str, ada: &str) -> (Things, String, Strin
     let repairs = format!("/api/v2/workspaces/{}/repairs", text(&workspace["id"]));
     let repair = text(&world.by(ada).post(&repairs, json!({})).await.is(201)["id"]);
     world.run(berth_store::JobId::Repair(repair.parse().unwrap()), json!({ "outcome": { "kind": "succeeded" } })).await;
+    let asked = world.by(ada).post(&format!("/api/v2/templateversions/{version}/dry-run"), json!({})).await.is(201);
+    let dry_run = asked["id"].as_str().unwrap().to_owned();
     let file = world.by(owner).upload(super::fixture::archive(&[("main.tf", "")])).await.is(201);
     let (workspace, build) = (text(&workspace["id"]), text(&workspace["latest_build"]["id"]));
     let agent = agent.to_string();
     (
-        Things { template, version, version_name, workspace, build, agent, file: text(&file["hash"]), job, repair },
+        Things { template, version, version_name, dry_run, workspace, build, agent, file: text(&file["hash"]), job, repair },
         agent_token,
         runner,
     )
