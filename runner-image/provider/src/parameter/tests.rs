@@ -158,7 +158,7 @@ const CASES: &[&str] = &[
     "number | 5.5 | 5 | - | - | inc => '5'",
     "number | -3 | -2 | - | - | dec => lower",
     // Texts.
-    "string | - | '' | - | a,b | - => the value is empty: give the parameter a default or a value",
+    "string | - | '' | - | a,b | - => the value is empty, not one of a, b",
     "string | - | '' | a | a,b | - => valid option",
     "string | - | - | '' | - | - => ''",
     "string | - | anything | - | - | any => 'anything'",
@@ -174,7 +174,7 @@ const CASES: &[&str] = &[
     "list(string) | - | x | - | - | any => list of strings",
     r#"multi-select | - | [] | - | a,b | - => '[]'"#,
     r#"multi-select | - | ["a","b"] | - | a,b | - => '["a","b"]'"#,
-    r#"multi-select | - | ["a","c","d"] | - | a,b | - => not among the options: c, d"#,
+    r#"multi-select | - | ["a","c","d"] | - | a,b | - => "c", "d" are not among a, b"#,
     r#"multi-select | - | ["a",1] | - | a,b | - => json encoded"#,
     r#"multi-select | - | - | - | a,b | - => ''"#,
     // What may change between builds.

@@ -14,7 +14,7 @@ async fn a_value_that_is_not_allowed_fails_with_the_parameter_and_the_reason() {
         ("size", "150", "10", "parameter \"size\": size must be 5 to 100, not 150"),
         ("size", "15", "30", "parameter \"size\": value 15 must be equal to or greater than the previous value 30"),
         ("size", "20", "10", ""),
-        ("region", "mars", "eu", "parameter \"region\": the value \"mars\" is not among the options"),
+        ("region", "mars", "eu", "parameter \"region\": \"mars\" is not one of eu, us"),
     ] {
         bench.tell(&parameter_env_name(name), value);
         bench.tell(&parameter_previous_env_name(name), previous);
@@ -78,7 +78,7 @@ const PARAMETERS: &[(&str, Option<&str>, &str)] = &[
         "type = \"list(string)\"",
         Some("a,b"),
         "Error: parameter value is not of type \"list(string)\" with data.coder_parameter.p, on main.tf line 1, in data \
-         \"coder_parameter\" \"p\": 1: data \"coder_parameter\" \"p\" { parameter \"p\": value \"a,b\" is not a valid list of strings",
+         \"coder_parameter\" \"p\": 1: data \"coder_parameter\" \"p\" { parameter \"p\": \"a,b\" is not a list of strings, as in [\"a\",\"b\"]",
     ),
     (
         "validation {\n regex = \"^[a-z]+$\"\n error = \"small letters only\"\n}",
