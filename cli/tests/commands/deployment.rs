@@ -109,6 +109,7 @@ fn router(story: Story) -> Router {
             "/templateversions/{id}/rich-parameters",
             get(|State(story): State<Story>| async move { Json(list(story.parameters)) }),
         )
+        .route("/templateversions/{id}/resources", get(|| async { Json(json!([])) }))
         .route("/templateversions/{id}/presets", get(|State(story): State<Story>| async move { Json(list(story.presets)) }))
         .route("/workspacebuilds/{id}/parameters", get(|State(story): State<Story>| async move { Json(list(story.answers)) }));
     Router::new().nest("/api/v2", api).with_state(story)
