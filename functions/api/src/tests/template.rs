@@ -248,7 +248,7 @@ async fn an_archived_version_is_hidden_and_good_for_nothing_new() {
     assert_eq!(world.by(&admin).get(&listed("?include_archived=true")).await.is(200).as_array().unwrap().len(), 2);
     let promoted = world.by(&admin).patch(&format!("{path}/versions"), json!({ "id": first })).await.refused(409);
     assert!(promoted.contains("is archived"), "{promoted}");
-    let made = json!({ "template_version_id": first, "name": "new" });
+    let made = json!({ "template_version_id": first, "name": "fresh" });
     assert!(world.by(&bob).post("/api/v2/users/me/workspaces", made.clone()).await.refused(400).contains("is archived"));
     let builds = format!("/api/v2/workspaces/{}/builds", workspace["id"].as_str().unwrap());
     let stop = world.by(&bob).post(&builds, json!({ "transition": "stop" })).await.is(201);
@@ -295,7 +295,7 @@ async fn a_deprecated_template_refuses_new_workspaces_and_keeps_the_old_ones() {
     world.up(&workspace).await;
     let path = format!("/api/v2/templates/{template}");
     world.by(&admin).patch(&path, json!({ "deprecation_message": "use linux2" })).await.is(200);
-    let new = json!({ "template_id": template, "name": "new" });
+    let new = json!({ "template_id": template, "name": "fresh" });
     for person in [&bob, &admin] {
         let refused = world.by(person).post("/api/v2/users/me/workspaces", new.clone()).await.refused(400);
         assert_eq!(refused, "template linux is deprecated: use linux2");
