@@ -152,6 +152,12 @@ impl Found {
         if self.headers > 3 * ARCHIVE_ENTRIES_MAX {
             return Err(ArchiveError::Entries);
         }
+        let header = entry.header();
+        let extends = matches!(header.entry_type(), EntryType::GNULongName | EntryType::XHeader | EntryType::XGlobalHeader);
+        if extends && header.as_ustar().is_none() && header.as_gnu().is_none() {
+            // Some readers take it for what it says, others for a file of an old tar.
+            return Err(broken("an extension header is of no known format"));
+        }
         match entry.header().entry_type() {
             EntryType::GNULongName => {
                 let mut name = extension(entry)?;

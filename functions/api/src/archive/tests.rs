@@ -164,6 +164,11 @@ fn two_readers_cannot_see_two_trees() {
     assert!(Tar::good().pax(&[("GNU.sparse.name", "../x")]).file("x", b"").why().contains("is not allowed"));
     assert!(Tar::good().raw(b"g", b'g', &pax_text(&[("path", "../x")])).file("x", b"").why().contains("is not allowed"));
     assert!(Tar::good().raw(b"d/", b'5', b"content").why().ends_with("is a directory with content"));
+    let mut old = Tar::good().raw(b"././@LongLink", b'L', b"x\0").file("y", b"");
+    old.0[1024 + 257..1024 + 265].fill(0);
+    let sum: u32 = (0..512).map(|at| if (148..156).contains(&at) { 32 } else { u32::from(old.0[1024 + at]) }).sum();
+    old.0[1024 + 148..1024 + 156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    assert!(old.why().contains("of no known format"));
     let hidden = [Tar::good().end(), Tar::default().file("../x", b"").end()].concat();
     assert_eq!(check(hidden.as_slice()).unwrap_err().to_string(), "the archive goes on after its end");
 }
@@ -310,7 +315,10 @@ fn no_mutation_of_an_archive_makes_the_check_panic_or_miss_a_bad_name() {
             let plain =
                 path.components().all(|part| matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir));
             assert!(kind == EntryType::XGlobalHeader || plain, "mutation {seed}: {path:?}");
-            assert!(kind.is_file() || kind.is_dir() || kind.is_contiguous() || kind == EntryType::XGlobalHeader, "mutation {seed}");
+            assert!(
+                kind.is_file() || kind.is_dir() || kind.is_contiguous() || kind == EntryType::XGlobalHeader,
+                "mutation {seed}: {kind:?}"
+            );
         }
     }
     assert!(accepted > 100, "only {accepted} were accepted: the mutations are too coarse to say anything");
