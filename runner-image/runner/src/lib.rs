@@ -20,6 +20,8 @@ mod import;
 pub mod lease;
 pub mod log;
 pub mod module;
+#[cfg(test)]
+mod mutation;
 pub mod package;
 pub mod plan;
 pub mod progress;
