@@ -85,7 +85,6 @@ fn requests(phase: Phase, whom: Whom) -> Vec<Point> {
             ("POST", "heartbeat", 1),
             ("PUT", "state", 1),
             ("PUT", "state", 2),
-            ("PUT", "state", 3),
             ("POST", "finish", 1),
         ],
         Phase::Stop => &[("POST", "claim", 1), ("PUT", "state", 1), ("POST", "finish", 1)],
