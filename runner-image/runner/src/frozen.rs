@@ -29,7 +29,9 @@ pub(crate) async fn keep(work: &Work, room: &Room, warnings: &mut Vec<String>) -
     }
     work.log.stage("Keeping modules and providers");
     let directory = room.directory();
-    let lock = template::lock_text(&directory).map_err(|error| work.failed(format!("cannot read {LOCK_FILE}: {error}")))?;
+    // A build may be served our provider in another way than this import was.
+    let lock = template::strip_our_providers(&directory).and_then(|()| template::lock_text(&directory));
+    let lock = lock.map_err(|error| work.failed(format!("cannot read {LOCK_FILE}: {error}")))?;
     let packed = spawn_blocking(move || module::pack(&directory)).await;
     let packed = packed.map_err(|error| work.failed(format!("packing the modules ended badly: {error}")))?;
     match packed {
@@ -80,7 +82,7 @@ pub(crate) async fn lay(work: &Work, frozen: &Frozen, room: &mut Room) -> Result
     } else if !missing.is_empty() {
         Some(format!("not on this machine yet: {}", missing.join(", ")))
     } else if has_all_modules {
-        room.template.unread.as_ref().map(|file| format!("{file} could not be looked into"))
+        None
     } else {
         Some("modules are missing".to_owned())
     };

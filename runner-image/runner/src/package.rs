@@ -17,7 +17,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 
-use crate::template::{Lock, Locked};
+use crate::template::{Lock, Locked, is_our_source};
 
 /// The deepest directory inside a package; real ones have none or one.
 const DEPTH_MAX: usize = 8;
@@ -59,7 +59,7 @@ impl Packages {
     /// # Errors
     /// When the disk refuses, or a copy is not what the lock says.
     pub fn keep(&self, lock: &Lock, directory: &Path) -> io::Result<()> {
-        for locked in &lock.providers {
+        for locked in lock.providers.iter().filter(|locked| !is_our_source(&locked.source)) {
             let installed = directory.join(PROVIDERS).join(&locked.source).join(&locked.version).join(&self.platform);
             if installed.is_dir() && !self.has(locked) {
                 self.keep_one(locked, &installed)?;

@@ -58,8 +58,7 @@ impl Template {
                 Some(found) if file.is_override => found.into_iter().for_each(|block| lay_over(&mut blocks, block)),
                 Some(found) => blocks.extend(found),
                 None => {
-                    template.unread.get_or_insert_with(|| file.name.clone());
-                    template.ask_init(format!("{} could not be looked into", file.name));
+                    template.unread.get_or_insert(file.name);
                 }
             }
         }

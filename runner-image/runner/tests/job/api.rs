@@ -138,7 +138,7 @@ impl Api {
     pub(crate) fn traced_runner(&self, home: &Path, extra: &[(&str, &str)], trace: &Path) -> Runner {
         let mut command = tokio::process::Command::new("strace");
         command
-            .args(["-f", "-qq", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o"])
+            .args(["-f", "-qq", "-e", "trace=connect,sendto,sendmsg,sendmmsg,getsockname", "-o"])
             .arg(trace)
             .arg(env!("CARGO_BIN_EXE_berth-runner"));
         self.run(command, home, extra)
