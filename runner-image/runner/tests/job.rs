@@ -325,9 +325,8 @@ async fn a_template_with_modules_and_a_backend_is_initialized() {
 #[tokio::test]
 async fn an_init_that_was_left_out_wrongly_is_made_up_for() {
     let home = tempfile::tempdir().unwrap();
-    // The parser that we look with is not Terraform's: what it cannot read, it does not see.
-    let unseen = "module \"m\" {\n  source = \"./m\"\n}\nlocals {\n  odd = \"${~ 1 ~}\"\n}\n";
-    let files = [("main.tf", unseen), ("m/main.tf", "resource \"terraform_data\" \"inner\" {}")];
+    let unseen = format!("# {}\nmodule \"m\" {{\n  source = \"./m\"\n}}\n", "too large to be looked into ".repeat(200_000));
+    let files = [("main.tf", unseen.as_str()), ("m/main.tf", "resource \"terraform_data\" \"inner\" {}")];
     let api = Api::serve(job(build(Transition::Start)), &files, None).await;
     let finish = api.runner(home.path(), &[]).reported(&api).await;
     assert_eq!(finish.outcome, Outcome::Succeeded, "{}", api.memory.borrow().log());

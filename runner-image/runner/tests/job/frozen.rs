@@ -221,11 +221,11 @@ async fn a_second_version_finds_the_package_on_this_machine() {
 }
 
 #[tokio::test]
-async fn a_backend_that_we_cannot_see_is_overridden_and_never_asked() {
+async fn a_backend_that_we_do_not_see_is_overridden_and_never_asked() {
     let home = tempfile::tempdir().unwrap();
-    // The parser that we look with is not Terraform's: what it cannot read, it does not see.
-    let main = "terraform {\n  cloud {\n    organization = \"o\"\n    hostname = \"192.0.2.1\"\n    workspaces {\n      name = \"w\"\n    }\n  }\n}\nlocals {\n  odd = \"${~ 1 ~}\"\n}\nresource \"terraform_data\" \"a\" {}\n";
-    let api = Api::serve_frozen(build(Transition::Start), &[("main.tf", main)], None, None).await;
+    let settings = "terraform {\n  cloud {\n    organization = \"o\"\n    hostname = \"192.0.2.1\"\n    workspaces {\n      name = \"w\"\n    }\n  }\n}\nresource \"terraform_data\" \"a\" {}\n";
+    let main = format!("# {}\n{settings}", "too large to be looked into ".repeat(200_000));
+    let api = Api::serve_frozen(build(Transition::Start), &[("main.tf", &main)], None, None).await;
     let trace = home.path().join("trace");
     let finish = api.traced_runner(home.path(), &[], &trace).reported(&api).await;
     assert_eq!(finish.outcome, Outcome::Succeeded, "{}", api.memory.borrow().log());
