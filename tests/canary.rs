@@ -215,15 +215,18 @@ async fn fifty_canaries_are_nowhere_but_where_they_belong() {
         all.is_absent_from(&place, &bytes);
     }
 
-    // What is stored: tokens and passwords as hashes, nothing of the environment at all. The template's variables and the workspace's
-    // state and environment belong to the store.
-    let stored = Planted([&hashed[..], &environment].concat());
-    let blobs = berth.data().join("blobs");
-    for file in files(&berth.data()) {
-        let is_state = file.starts_with(blobs.join("state"));
-        let is_workspace = file.starts_with(berth.data().join("workspaces"));
-        if !is_state && !is_workspace {
-            stored.is_absent_from(&file.display().to_string(), &fs::read(&file).unwrap());
-        }
+    // What is stored: tokens and passwords as hashes, the environment not at all, states sealed. The table holds the template's variables
+    // and the agents' environment; a workspace's own directory is the workspace's.
+    let of_table = Planted([&hashed[..], &environment].concat());
+    let stored: Vec<_> =
+        files(&berth.data()).into_iter().filter(|file| !file.starts_with(berth.data().join("workspaces"))).collect();
+    assert!(
+        stored.iter().any(|file| file.starts_with(berth.data().join("blobs/state"))),
+        "states are among what is looked at: {stored:?}"
+    );
+    for file in stored {
+        let is_table = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("table.db"));
+        let planted = if is_table { &of_table } else { &all };
+        planted.is_absent_from(&file.display().to_string(), &fs::read(&file).unwrap());
     }
 }

@@ -163,15 +163,14 @@ fn goes_on(printer: Printer, typed: &str, number: u64) {
 
 fn outcome(job: &Job, build: &Build, typed: &str) -> Outcome {
     let what = format!("the {} of {typed}", build.transition);
+    let reason = if job.error.is_empty() { String::new() } else { format!(": {}", job.error.trim_end()) };
     match job.status {
         JobStatus::Succeeded => Ok(()),
         JobStatus::Canceled => {
-            Err(Failure::new(format!("{what} was canceled")).hint(format!("`berth {} {typed}` tries again", build.transition)))
+            Err(Failure::new(format!("{what} was canceled{reason}"))
+                .hint(format!("`berth {} {typed}` tries again", build.transition)))
         }
-        _ => {
-            let reason = if job.error.is_empty() { String::new() } else { format!(": {}", job.error.trim_end()) };
-            Err(Failure::new(format!("{what} failed{reason}")).hint(after_failure(job, build, typed)))
-        }
+        _ => Err(Failure::new(format!("{what} failed{reason}")).hint(after_failure(job, build, typed))),
     }
 }
 

@@ -123,11 +123,21 @@ fn key(workspace: WorkspaceId, number: u64) -> Key {
     Key::new(workspace::partition(workspace), format!("BUILD#{number:010}"))
 }
 
+/// A build that waited and gave way to a person's.
+struct Superseded {
+    /// The version of its job's row.
+    at: u64,
+    /// Its job, canceled.
+    job: JobRecord,
+    /// What the build before it had made, which it leaves as it was.
+    resources: Vec<Resource>,
+}
+
 /// The build that follows a workspace's latest.
 fn next(workspace: &Workspace, build: Build) -> Build {
     let latest = &workspace.latest_build;
-    let unchanged =
-        latest.job.status == JobStatus::Succeeded && latest.version == build.version && latest.parameters == build.parameters;
+    let same = latest.version == build.version && latest.parameters == build.parameters && build.imports.is_empty();
+    let unchanged = same && latest.job.status == JobStatus::Succeeded;
     // A start that does not succeed leaves what ran before it running, and with it the time at which that is stopped.
     let runs_until = workspace.live_build.and(latest.deadline);
     Build {
@@ -168,9 +178,10 @@ impl Store {
             let mut earlier = std::mem::replace(&mut workspace.latest_build, next);
             let mut writes = vec![workspace::replace(row.version, &workspace)?, lease::insert(&job)?];
             writes.extend(schedule::rewritten(stopped_at, &workspace)?);
-            if let Some((at, superseded)) = &waiting {
-                earlier.job = superseded.job.clone();
-                writes.push(lease::replace(*at, superseded)?);
+            if let Some(Superseded { at, job, resources }) = &waiting {
+                earlier.job = job.job.clone();
+                earlier.resources.clone_from(resources);
+                writes.push(lease::replace(*at, job)?);
             }
             writes.push(Write::insert(key(id, earlier.number), &earlier)?);
             match self.table.transact(writes).await {
@@ -185,21 +196,22 @@ impl Store {
         Err(TableError::Contention(id.to_string()).into())
     }
 
-    /// The job of an active build as it is when `by` takes its place, and the version of its row.
-    async fn giving_way(&self, active: &Build, by: &Build) -> Result<(u64, JobRecord), CreateBuildError> {
+    /// An active build as it is when `by` takes its place. Two reads.
+    async fn giving_way(&self, active: &Build, by: &Build) -> Result<Superseded, CreateBuildError> {
         let busy = || CreateBuildError::Busy { build: active.id, number: active.number };
         if by.reason.priority() != Priority::Person || active.reason.priority() != Priority::Automatic {
             return Err(busy());
         }
         let row = self.job_row(JobId::Build(active.id)).await?.ok_or_else(busy)?;
         let why = format!("build {} took its place: {} asked for a {}", active.number + 1, by.initiator_name, by.transition);
-        let superseded = row.value.superseded(why, by.created_at).ok_or_else(busy)?;
-        Ok((row.version, superseded))
+        let job = row.value.superseded(why, by.created_at).ok_or_else(busy)?;
+        let before = self.build_by_number(active.workspace, active.number.saturating_sub(1)).await?;
+        Ok(Superseded { at: row.version, job, resources: before.map(|before| before.resources).unwrap_or_default() })
     }
 
     /// Tells the log of a build that another took its place. If it cannot be written, the build's own error says it still.
-    async fn say_superseded(&self, superseded: Option<(u64, JobRecord)>, now: Timestamp) {
-        let Some((_, JobRecord { id, job, .. })) = superseded else { return };
+    async fn say_superseded(&self, superseded: Option<Superseded>, now: Timestamp) {
+        let Some(Superseded { job: JobRecord { id, job, .. }, .. }) = superseded else { return };
         let line = Self::own_line(LogLevel::Warn, "Ending the job", &job.error, now);
         if let Err(error) = self.append_logs(id, vec![line]).await {
             tracing::warn!(job = %id, error = %error, "cannot log why a build was canceled");

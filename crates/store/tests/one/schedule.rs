@@ -1,9 +1,10 @@
 //! When workspaces are stopped without anyone asking.
 
-use super::fixture::{World, at, claim, failed, job, noon, result, run};
+use super::fixture::{World, at, claim, failed, job, noon, result, result_with_agent, run};
 use berth_domain::{BuildReason, JobStatus, Policy, Priority, Transition};
 use berth_store::{Build, CreateBuildError, Due, ExtendWorkspaceError, JobId, Workspace, WorkspaceChange};
 use berth_wire::runner::Outcome;
+use uuid::Uuid;
 
 const HOUR: i64 = 3600;
 const HOUR_MS: i64 = 3600 * 1000;
@@ -130,7 +131,7 @@ async fn a_start_that_fails_or_is_canceled_does_not_let_a_running_workspace_run_
 async fn a_persons_build_takes_the_place_of_an_automatic_one_that_waits() {
     let world = World::new().await;
     let dev = world.under(Policy { default_ttl_ms: HOUR_MS, ..Policy::default() }, None).await;
-    run(&world.store, job(&dev), result(Outcome::Succeeded)).await;
+    run(&world.store, job(&dev), result_with_agent(Uuid::from_u128(1), "t")).await;
     let automatic = world.store.autostop(dev.id, at(HOUR)).await.unwrap().unwrap();
     let workspace = world.store.create_build(world.build(dev.id, "dev", Transition::Start)).await.unwrap();
     assert_eq!((workspace.latest_build.number, workspace.latest_build.transition), (3, Transition::Start));
@@ -151,8 +152,13 @@ async fn a_persons_build_takes_the_place_of_an_automatic_one_that_waits() {
             .all(|due| matches!(due, Due::Announce(id, Priority::Person) if *id == job(&workspace)))
     );
 
+    let seen = world.store.build_by_number(dev.id, 2).await.unwrap().unwrap().resources;
+    assert_eq!(seen.len(), 1, "it left what there was");
+
     let second = world.store.create_build(world.build(dev.id, "dev", Transition::Stop)).await;
     assert!(matches!(second, Err(CreateBuildError::Busy { number: 3, .. })), "a person's gives way to nobody");
+    world.store.cancel(job(&workspace), at(HOUR)).await.unwrap();
+    assert_eq!(world.seen(&dev).await.latest_build.resources.len(), 1, "what runs is still shown");
 }
 
 #[tokio::test]
