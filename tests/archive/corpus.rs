@@ -101,6 +101,7 @@ impl Corpus {
     /// The same name in the header, in a GNU long name, and in a PAX record.
     fn name(&mut self, name: &[u8], harms: bool) {
         let shown: String = String::from_utf8_lossy(name).escape_debug().take(40).collect();
+        let shown = format!("{shown} ({} bytes)", name.len());
         let archives = [
             ("header", Tar::good().entry(name, b'0', b"x")),
             ("long name", Tar::good().entry(b"././@LongLink", b'L', &[name, b"\0"].concat()).file("x")),

@@ -260,8 +260,8 @@ impl Found {
 /// What file systems that fold case or normalize (APFS, NTFS) compare: compatibility decomposition, lower case.
 fn folded(path: &str) -> String {
     const NFKD: DecomposingNormalizerBorrowed<'static> = DecomposingNormalizerBorrowed::new_nfkd();
-    // Upper case first: some letters (ß, ſ, final sigma) meet their kin there only.
-    let upper = NFKD.normalize(path).to_uppercase();
+    // Up and down: some letters (ß, ſ, final sigma) meet their kin in upper case only, and ẞ in lower case first.
+    let upper = NFKD.normalize(path).to_lowercase().to_uppercase();
     NFKD.normalize(&upper.to_lowercase()).into_owned()
 }
 

@@ -63,13 +63,11 @@ pub enum ArchiveError {
 /// At the first entry that is not a plain file or directory with a plain relative path, at a doubled name, and over a limit.
 pub fn unpack(archive: &[u8], directory: &Path) -> Result<(), ArchiveError> {
     check_extensions(archive)?;
+    check_tree(archive)?;
     let mut archive = Archive::new(archive);
     let mut left = ARCHIVE_UNPACKED_BYTES_MAX;
-    let (mut seen, mut directories) = (BTreeSet::new(), BTreeSet::new());
-    for (count, entry) in archive.entries().map_err(ArchiveError::Unreadable)?.enumerate() {
-        if count >= ARCHIVE_ENTRIES_MAX {
-            return Err(ArchiveError::Entries);
-        }
+    let mut seen = BTreeSet::new();
+    for entry in archive.entries().map_err(ArchiveError::Unreadable)? {
         let mut entry = entry.map_err(ArchiveError::Unreadable)?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let kind = entry.header().entry_type();
@@ -79,13 +77,6 @@ pub fn unpack(archive: &[u8], directory: &Path) -> Result<(), ArchiveError> {
         let path = plain(&name)?;
         if path.as_os_str().is_empty() || is_terraforms(&path) {
             continue;
-        }
-        if path.components().count() > DEPTH_MAX {
-            return Err(ArchiveError::Depth(name.chars().take(200).collect()));
-        }
-        directories.extend(path.ancestors().skip(1).map(Path::to_path_buf));
-        if directories.len() > ARCHIVE_ENTRIES_MAX {
-            return Err(ArchiveError::Entries);
         }
         let target = directory.join(&path);
         match kind {
@@ -125,6 +116,30 @@ fn check_extensions(archive: &[u8]) -> Result<(), ArchiveError> {
         let resizes = |record: io::Result<tar::PaxExtension<'_>>| record.is_ok_and(|record| record.key_bytes() == b"size");
         if is_pax && PaxExtensions::new(&records).any(resizes) {
             return Err(ArchiveError::Extension);
+        }
+    }
+    Ok(())
+}
+
+/// Counts the entries, and the directories on the way to them, before any is made: ten thousand deep paths are a bomb too.
+fn check_tree(archive: &[u8]) -> Result<(), ArchiveError> {
+    let mut archive = Archive::new(archive);
+    let mut directories = BTreeSet::new();
+    for (count, entry) in archive.entries().map_err(ArchiveError::Unreadable)?.enumerate() {
+        let entry = entry.map_err(ArchiveError::Unreadable)?;
+        if count >= ARCHIVE_ENTRIES_MAX {
+            return Err(ArchiveError::Entries);
+        }
+        if entry.header().entry_type() == EntryType::XGlobalHeader {
+            continue;
+        }
+        let path = plain(&String::from_utf8_lossy(&entry.path_bytes()))?;
+        if path.components().count() > DEPTH_MAX {
+            return Err(ArchiveError::Depth(path.to_string_lossy().chars().take(200).collect()));
+        }
+        directories.extend(path.ancestors().skip(1).map(Path::to_path_buf));
+        if directories.len() > ARCHIVE_ENTRIES_MAX {
+            return Err(ArchiveError::Entries);
         }
     }
     Ok(())
