@@ -343,6 +343,7 @@ impl Lane {
 
     /// The newest state as the API has it.
     async fn state(&self, build: Uuid) -> Told<Option<Vec<u8>>> {
+        self.revive().await;
         let berth = self.berth.lock().await;
         let session = fs::read_to_string(berth.home().join("config/session")).unwrap();
         let url = format!("{}api/v2/workspacebuilds/{build}/state", berth.url);
@@ -403,6 +404,8 @@ struct Run<'a> {
     workspace: Option<Uuid>,
     /// The newest state that was acknowledged, when there is one.
     before: Option<Vec<u8>>,
+    /// What the state held after the crash and the cloud did not.
+    believed: BTreeSet<String>,
 }
 
 impl Run<'_> {
@@ -501,14 +504,17 @@ impl Run<'_> {
         }
         let state = newest.as_deref().map(in_state).transpose()?.unwrap_or_default();
         let cloud = self.lane.in_cloud(self.workspace())?;
+        self.believed = state.difference(&cloud).cloned().collect();
         Ok(Tally { points: 1, known_by_tag_only: cloud.difference(&state).count(), failed_builds: 0 })
     }
 
-    /// After a start that succeeded, cloud and state hold the same, and all of it.
+    /// After a start that succeeded the state holds everything, and so does the cloud, but for what the state believed at the crash:
+    /// Terraform writes a `terraform_data` down before its provisioner has run, and cannot look later whether it did.
     async fn is_complete(&self, build: Uuid) -> Told<()> {
         let (state, cloud) = (self.lane.state(build).await?.unwrap_or_default(), self.lane.in_cloud(self.workspace())?);
         let state = in_state(&state)?;
-        if state == set(&RESOURCES) && cloud == state { Ok(()) } else { Err(format!("state {state:?}, cloud {cloud:?}")) }
+        let missing: Vec<_> = state.difference(&cloud).filter(|resource| !self.believed.contains(*resource)).collect();
+        if state == set(&RESOURCES) && missing.is_empty() { Ok(()) } else { Err(format!("state {state:?}, cloud {cloud:?}")) }
     }
 
     /// After the delete nothing is left anywhere: no resource, no directory, no process.
@@ -548,7 +554,7 @@ async fn take(lane: Arc<Lane>, queue: Arc<Mutex<Vec<(Point, u32)>>>) -> (Tally, 
         let Some((point, seed)) = queue.lock().await.pop() else { return (tally, wrong) };
         let name = format!("w{}", lane.named.fetch_add(1, Ordering::Relaxed));
         let what = format!("{} (seed {seed}, workspace {name})", point.name());
-        let mut run = Run { lane: &lane, point, seed, name, workspace: None, before: None };
+        let mut run = Run { lane: &lane, point, seed, name, workspace: None, before: None, believed: BTreeSet::new() };
         match run.run().await {
             Ok(one) => {
                 tally.points += one.points;

@@ -223,12 +223,14 @@ async fn pass(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, heade
     if killed_before {
         return gone();
     }
-    let answer = forward(server, (method, format!("{path}{query}"), headers), body.clone()).await;
+    // Before it is passed on: the runner may die in the middle, and this task with its connection.
     if let Some(job) = job.as_ref().filter(|_| is_state) {
-        match &answer {
-            Some((parts, _)) if !parts.status.is_success() => {}
-            answer => shared.note_state(job, &body, answer.is_some()),
-        }
+        shared.note_state(job, &body, false);
+    }
+    let answer = forward(server, (method, format!("{path}{query}"), headers), body.clone()).await;
+    let is_kept = answer.as_ref().is_some_and(|(parts, _)| parts.status.is_success());
+    if let Some(job) = job.as_ref().filter(|_| is_state && is_kept) {
+        shared.note_state(job, &body, true);
     }
     if let Some(at) = blow {
         shared.strike(at, runner).await;
