@@ -54,7 +54,11 @@ fn what_a_killed_runner_was_making_is_found_and_taken_over() {
     assert_eq!(berth.workspace_processes(), [stray], "a look changes nothing");
 
     let id = process["id"].as_str().unwrap();
-    berth.ok(&["repair", "dev", "--import", &format!("berth_process.dev[0]={id}"), "--yes"]);
+    // The directory too, when its state had not come through: a process in an unknown directory would be started anew.
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let pairs: Vec<_> = strays.iter().map(|one| format!("{}={}", text(&one["addresses"][0]), text(&one["id"]))).collect();
+    let imports = pairs.iter().flat_map(|pair| ["--import", pair]);
+    berth.ok(&["repair", "dev", "--yes"].into_iter().chain(imports).collect::<Vec<_>>());
     assert_eq!(berth.workspace_processes(), [stray], "the same process, not another");
     let state = berth.ok(&["state", "pull", "dev"]);
     assert!(state.contains(id), "{state}");
