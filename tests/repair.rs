@@ -1,7 +1,11 @@
 //! Repair: a runner dies in the middle of its work, and what it had made is found, taken over or removed.
 
-use crate::harness::{Berth, eventually, template};
+use crate::{
+    harness::{Berth, eventually, template},
+    moto::{Aws, Moto},
+};
 use nix::unistd::Pid;
+use serde_json::{Value, json};
 use std::fs;
 
 /// A template whose process kills the runner that starts it, the first time: it runs, and no state has heard of it.
@@ -57,7 +61,7 @@ fn what_a_killed_runner_was_making_is_found_and_taken_over() {
     // The directory too, when its state had not come through: a process in an unknown directory would be started anew.
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
     let pairs: Vec<_> = strays.iter().map(|one| format!("{}={}", text(&one["addresses"][0]), text(&one["id"]))).collect();
-    let imports = pairs.iter().flat_map(|pair| ["--import", pair]);
+    let imports = pairs.iter().flat_map(|pair| ["--import", pair.as_str()]);
     berth.ok(&["repair", "dev", "--yes"].into_iter().chain(imports).collect::<Vec<_>>());
     assert_eq!(berth.workspace_processes(), [stray], "the same process, not another");
     let state = berth.ok(&["state", "pull", "dev"]);
@@ -100,4 +104,74 @@ fn a_directory_that_no_state_knows_is_found_and_removed() {
     assert!(!forgotten.exists());
     assert_eq!(berth.ok(&["ssh", "dev", "--", "echo alive"]), "alive\n", "the workspace itself goes on");
     assert!(berth.run(&["repair", "dev"]).stderr.contains("Nothing exists of dev that its state does not know"));
+}
+
+/// A template of one volume, after something else, so that there is a state without it.
+const VOLUME: &str = r#"
+terraform {
+  required_providers {
+    aws = { source = "hashicorp/aws" }
+  }
+}
+provider "aws" {}
+resource "terraform_data" "first" {}
+resource "aws_ebs_volume" "home" {
+  availability_zone = "eu-central-1a"
+  size              = 1
+  depends_on        = [terraform_data.first]
+}
+"#;
+
+#[test]
+fn on_aws_the_tag_finds_what_no_state_knows_and_terraform_imports_and_deletes_it() {
+    let Some(aws) = Aws::start() else { return };
+    let (berth, moto) = (&aws.berth, &aws.moto);
+    let directory = template(berth, "volume", VOLUME);
+    long(berth, &["templates", "push", "volume", "--directory", &directory, "--yes"]);
+    long(berth, &["create", "dev", "--template", "volume", "--yes"]);
+    let id = berth.json(&["show", "dev"])["id"].clone();
+    let home = volumes(moto)[0].clone();
+    let tag = |key: &str| home["Tags"].as_array().unwrap().iter().find(|tag| tag["Key"] == key).unwrap()["Value"].clone();
+    assert_eq!((tag("berth:workspace"), tag("berth:owner"), tag("berth:template")), (id.clone(), json!("ada"), json!("volume")));
+
+    let tags = json!([{ "ResourceType": "volume", "Tags": [{ "Key": "berth:workspace", "Value": id }] }]);
+    let volume = json!({ "AvailabilityZone": "eu-central-1a", "Size": 2, "TagSpecifications": tags });
+    let forgotten = moto.call("ec2", "create_volume", &volume)["VolumeId"].clone();
+    moto.call("ec2", "create_volume", &json!({ "AvailabilityZone": "eu-central-1a", "Size": 3 }));
+    let without = berth.json(&["state", "list", "dev"]).as_array().unwrap()[0]["number"].to_string();
+    berth.ok(&["state", "restore", "dev", &without, "--yes"]);
+
+    let looked: Value = serde_json::from_str(&long(berth, &["repair", "dev", "-o", "json"])).unwrap();
+    let strays = looked["found"].as_array().unwrap();
+    assert_eq!(strays.len(), 2, "the volume of nobody's is not ours: {strays:?}");
+    for one in strays {
+        assert!(one["id"] == home["VolumeId"] || one["id"] == forgotten, "{one}");
+        assert_eq!((&one["type"], &one["addresses"]), (&json!("aws_ebs_volume"), &json!(["aws_ebs_volume.home"])));
+    }
+
+    let adopt = format!("aws_ebs_volume.home={}", home["VolumeId"].as_str().unwrap());
+    long(berth, &["repair", "dev", "--import", &adopt, "--yes"]);
+    assert!(berth.ok(&["state", "pull", "dev"]).contains(home["VolumeId"].as_str().unwrap()));
+    assert_eq!(volumes(moto).len(), 3, "nothing was made anew");
+    let left = long(berth, &["repair", "dev", "--delete", forgotten.as_str().unwrap(), "--yes", "-o", "json"]);
+    assert_eq!(serde_json::from_str::<Value>(&left).unwrap()["found"], json!([]));
+    let sizes: Vec<_> = volumes(moto).iter().map(|volume| volume["Size"].clone()).collect();
+    assert_eq!(sizes, [json!(1), json!(3)], "the forgotten one is gone, the others are there");
+    long(berth, &["delete", "dev", "--yes"]);
+    assert_eq!(volumes(moto).len(), 1);
+}
+
+/// The volumes that there are, smallest first.
+fn volumes(moto: &Moto) -> Vec<Value> {
+    let mut volumes = moto.call("ec2", "describe_volumes", &json!({}))["Volumes"].as_array().unwrap().clone();
+    volumes.sort_by_key(|volume| volume["Size"].as_u64());
+    volumes
+}
+
+/// Runs `berth`, which must succeed and may take the AWS provider's time.
+fn long(berth: &Berth, arguments: &[&str]) -> String {
+    let output = berth.berth(arguments).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "berth {arguments:?}: {}\n{}", text(&output.stderr), berth.server_log());
+    text(&output.stdout)
 }
