@@ -103,7 +103,13 @@ async fn a_machine_on_ec2_is_created_stopped_started_resized_and_deleted() {
     assert_eq!(machine["MetadataOptions"]["HttpTokens"], "required");
     assert!(home["Encrypted"] == true && home["Size"] == 30, "{home}");
     assert_eq!(home["Attachments"][0]["InstanceId"], machine["InstanceId"], "{home}");
-    assert_eq!(aws.security_groups()[0]["IpPermissions"], json!([]), "nothing may come in");
+    let groups = aws.security_groups();
+    assert_eq!(groups[0]["IpPermissions"], json!([]), "nothing may come in");
+    for resource in [&machine, &home, &groups[0]] {
+        let tags = resource["Tags"].as_array().unwrap();
+        let tag = json!({ "Key": "berth:workspace", "Value": created.workspace_id.to_string() });
+        assert!(tags.contains(&tag), "everything is found by its workspace's id: {resource}");
+    }
     let started_with = aws.user_data(&machine);
     assert!(!created.resources.is_empty());
 
