@@ -132,6 +132,45 @@ async fn strangers_views(berth: &Berth, ids: &[String]) -> Vec<(String, Vec<u8>)
     seen
 }
 
+/// The state of a build as its owner may read it, and the tokens of the agents in it.
+fn state_and_tokens(berth: &Berth, session: &str, build: &str) -> (serde_json::Value, Vec<String>) {
+    let mut curl = berth.program("curl");
+    curl.args([
+        "--silent",
+        "--header",
+        &format!("Coder-Session-Token: {session}"),
+        &format!("{}/api/v2/workspacebuilds/{build}/state", berth.url.trim_end_matches('/')),
+    ]);
+    let state: serde_json::Value = serde_json::from_slice(&curl.output().unwrap().stdout).unwrap();
+    let agents = state["resources"].as_array().unwrap().iter().filter(|resource| resource["type"] == "coder_agent");
+    let tokens = agents.map(|agent| agent["instances"][0]["attributes"]["token"].as_str().unwrap().to_owned()).collect();
+    (state, tokens)
+}
+
+/// What others may ask the API for.
+fn paths(workspace: &str, version: &str, build: &str) -> Vec<String> {
+    let mut paths = vec![format!("api/v2/workspaces/{workspace}"), "api/v2/workspaces".to_owned(), "api/v2/templates".to_owned()];
+    let of_version = ["", "/rich-parameters", "/resources", "/variables", "/logs"];
+    let of_build = ["", "/logs", "/parameters", "/resources", "/state", "/timings"];
+    paths.extend(of_version.map(|rest| format!("api/v2/templateversions/{version}{rest}")));
+    paths.extend(of_build.map(|rest| format!("api/v2/workspacebuilds/{build}{rest}")));
+    paths
+}
+
+/// Tokens and passwords are stored as hashes, the environment not at all, states sealed. The table holds the template's variables and the
+/// agents' environment; a workspace's own directory is the workspace's.
+fn what_is_stored_is_sealed(berth: &Berth, all: &Planted, of_table: &Planted) {
+    let stored: Vec<_> =
+        files(&berth.data()).into_iter().filter(|file| !file.starts_with(berth.data().join("workspaces"))).collect();
+    let states = stored.iter().any(|file| file.starts_with(berth.data().join("blobs/state")));
+    assert!(states, "states are among what is looked at: {stored:?}");
+    for file in stored {
+        let is_table = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("table.db"));
+        let planted = if is_table { of_table } else { all };
+        planted.is_absent_from(&file.display().to_string(), &fs::read(&file).unwrap());
+    }
+}
+
 #[tokio::test]
 async fn fifty_canaries_are_nowhere_but_where_they_belong() {
     let environment: Vec<_> = ENVIRONMENT.iter().map(|name| (*name, canary(name))).collect();
@@ -176,17 +215,7 @@ async fn fifty_canaries_are_nowhere_but_where_they_belong() {
     }
 
     // The state knows them: whoever may build the workspace may read it. From it come the agent's token and the variables.
-    let mut state = berth.program("curl");
-    state.args([
-        "--silent",
-        "--header",
-        &format!("Coder-Session-Token: {session}"),
-        &format!("{}/api/v2/workspacebuilds/{build}/state", berth.url.trim_end_matches('/')),
-    ]);
-    let state: serde_json::Value = serde_json::from_slice(&state.output().unwrap().stdout).unwrap();
-    let agents = state["resources"].as_array().unwrap().iter().filter(|resource| resource["type"] == "coder_agent");
-    let tokens: Vec<String> =
-        agents.map(|agent| agent["instances"][0]["attributes"]["token"].as_str().unwrap().to_owned()).collect();
+    let (state, tokens) = state_and_tokens(&berth, &session, &build);
     assert_eq!(tokens.len(), 1, "one agent, one token");
     assert!(state.to_string().contains(&variables[3].1), "the canaries are alive: the state has them");
 
@@ -201,32 +230,11 @@ async fn fifty_canaries_are_nowhere_but_where_they_belong() {
     all.is_absent_from("the server's log", berth.server_log().as_bytes());
 
     let workspace = berth.json(&["show", "dev"])["id"].as_str().unwrap().to_owned();
-    let mut paths = vec![format!("api/v2/workspaces/{workspace}"), "api/v2/workspaces".to_owned(), "api/v2/templates".to_owned()];
-    let version = running["template_version_id"].as_str().unwrap();
-    paths.extend(
-        ["", "/rich-parameters", "/resources", "/variables", "/logs"]
-            .map(|rest| format!("api/v2/templateversions/{version}{rest}")),
-    );
-    paths.extend(
-        ["", "/logs", "/parameters", "/resources", "/state", "/timings"]
-            .map(|rest| format!("api/v2/workspacebuilds/{build}{rest}")),
-    );
+    let paths = paths(&workspace, running["template_version_id"].as_str().unwrap(), &build);
     for (place, bytes) in strangers_views(&berth, &paths).await {
         all.is_absent_from(&place, &bytes);
     }
 
-    // What is stored: tokens and passwords as hashes, the environment not at all, states sealed. The table holds the template's variables
-    // and the agents' environment; a workspace's own directory is the workspace's.
     let of_table = Planted([&hashed[..], &environment].concat());
-    let stored: Vec<_> =
-        files(&berth.data()).into_iter().filter(|file| !file.starts_with(berth.data().join("workspaces"))).collect();
-    assert!(
-        stored.iter().any(|file| file.starts_with(berth.data().join("blobs/state"))),
-        "states are among what is looked at: {stored:?}"
-    );
-    for file in stored {
-        let is_table = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("table.db"));
-        let planted = if is_table { &of_table } else { &all };
-        planted.is_absent_from(&file.display().to_string(), &fs::read(&file).unwrap());
-    }
+    what_is_stored_is_sealed(&berth, &all, &of_table);
 }

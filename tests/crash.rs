@@ -450,7 +450,7 @@ impl Run<'_> {
     fn arm(&self) {
         let line = match &self.point.strike {
             Strike::Cloud(verb, resource, when, whom) => {
-                let then = if self.seed % 2 == 0 { "stop" } else { "go" };
+                let then = if self.seed.is_multiple_of(2) { "stop" } else { "go" };
                 format!("{verb} {resource} {when} {whom} {then}\n")
             }
             // A build must last until the first heartbeat.

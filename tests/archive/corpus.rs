@@ -243,7 +243,8 @@ fn records(corpus: &mut Corpus) {
         corpus.doubt(format!("the PAX record {key}"), Tar::good().pax(b'x', &[(key, b"1")]).file("x").end());
     }
     for (key, value) in [("path", &b"../x"[..]), ("path", b"/x"), ("size", b"0"), ("linkpath", b".."), ("GNU.sparse.major", b"1")] {
-        corpus.doubt(format!("the global PAX record {key}"), Tar::good().pax(b'g', &[(key, value)]).file("x").end());
+        let name = format!("the global PAX record {key}={}", String::from_utf8_lossy(value));
+        corpus.doubt(name, Tar::good().pax(b'g', &[(key, value)]).file("x").end());
     }
     corpus.harm("a PAX size below the header's hides an entry", hidden_by_size("0"));
     corpus.harm("a PAX size above the header's", Tar::good().pax(b'x', &[("size", b"999999999999")]).file("x").end());

@@ -2,7 +2,7 @@
 //! three of them at work at the same moment. Fewer, since each step costs real transactions: `BERTH_SCHEDULES=n` runs more of them,
 //! `BERTH_SEED=n` replays one.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::disallowed_methods)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stderr, clippy::disallowed_methods)]
 
 use berth_dispatch::{Launch, LaunchError, LaunchRequest, dispatch};
 use berth_domain::{Actor, Fence, Priority, Role, Secret, TaskId, Timestamp, TokenHash, UserId, WorkspaceId};
@@ -431,7 +431,7 @@ struct Teller<'a>(u64, Schedule<'a>);
 impl Drop for Teller<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            println!("{}\nBERTH_SEED={} replays this", self.1.trace.join("\n"), self.0);
+            eprintln!("{}\nBERTH_SEED={} replays this", self.1.trace.join("\n"), self.0);
         }
     }
 }

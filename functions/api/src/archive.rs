@@ -19,6 +19,8 @@ const PATH_BYTES_MAX: usize = 1024;
 const PART_BYTES_MAX: usize = 255;
 /// How deep directories may nest.
 const DEPTH_MAX: usize = 32;
+/// The most of a reader's own words in an error, in characters.
+const ERROR_CHARS_MAX: usize = 200;
 /// The most that all names may take, directories on the way to a file included, in bytes: ten thousand deep paths are a bomb too.
 const NAMES_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Names that Windows keeps for devices, whatever extension follows
@@ -75,8 +77,13 @@ pub enum ArchiveError {
     #[error("the archive goes on after its end")]
     Trailing,
     /// Not a tar, or a broken one.
-    #[error("this is not a tar archive, or a broken one: {0}")]
+    #[error("this is not a tar archive, or a broken one: {}", one_line(.0))]
     Broken(#[from] io::Error),
+}
+
+/// What the reader says quotes the archive: cut, and nothing in it moves a terminal's cursor.
+fn one_line(error: &io::Error) -> String {
+    error.to_string().chars().take(ERROR_CHARS_MAX).flat_map(char::escape_debug).collect()
 }
 
 /// What a good archive holds.

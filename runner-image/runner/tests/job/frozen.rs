@@ -32,13 +32,9 @@ struct Kept {
 }
 
 impl World {
-    /// `None`, loudly, where the plugin is not built.
-    fn new() -> Option<Self> {
+    fn new() -> Self {
         let plugin = Path::new(env!("CARGO_BIN_EXE_berth-runner")).with_file_name("terraform-provider-berth");
-        if !plugin.is_file() {
-            eprintln!("SKIPPED: {} is not built; `cargo build --workspace --bins` builds it", plugin.display());
-            return None;
-        }
+        assert!(plugin.is_file(), "{} is not built; `cargo xtask test` builds it first", plugin.display());
         let home = tempfile::tempdir().unwrap();
         let package = home.path().join("mirror").join(PACKAGE).join(berth_runner::package::platform());
         fs::create_dir_all(&package).unwrap();
@@ -75,7 +71,7 @@ resource "terraform_data" "all" {{
 "#,
             far = far.display()
         );
-        Some(Self { home, main })
+        Self { home, main }
     }
 
     fn files(&self) -> [(&str, &str); 2] {
@@ -132,7 +128,7 @@ fn strangers(trace: &Path, api: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn builds_of_a_version_whose_sources_are_gone_open_no_connection_but_to_the_api() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let kept = world.import().await;
     assert!(kept.log.contains("Builds will use example/berth 2.99.0"), "{}", kept.log);
     let lock = &kept.finish.imported.as_ref().unwrap().lock;
@@ -155,7 +151,7 @@ async fn builds_of_a_version_whose_sources_are_gone_open_no_connection_but_to_th
 
 #[tokio::test]
 async fn a_fresh_machine_runs_one_init_with_the_lock_and_keeps_the_package() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let kept = world.import().await;
     let fresh = tempfile::tempdir().unwrap();
     let config = world.with_mirror();
@@ -177,7 +173,7 @@ async fn a_fresh_machine_runs_one_init_with_the_lock_and_keeps_the_package() {
 
 #[tokio::test]
 async fn a_damaged_package_is_refused_by_terraform_and_installed_anew() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let kept = world.import().await;
     let package = world.kept(world.home.path());
     let file = package.join(format!("terraform-provider-berth_v{VERSION}"));
@@ -194,7 +190,7 @@ async fn a_damaged_package_is_refused_by_terraform_and_installed_anew() {
 
 #[tokio::test]
 async fn modules_that_are_gone_are_fetched_again() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let kept = world.import().await;
     let api = Api::serve_frozen(kept.build(), &world.files(), None, Some(b"damaged".to_vec())).await;
     let config = world.with_mirror();
@@ -206,7 +202,7 @@ async fn modules_that_are_gone_are_fetched_again() {
 
 #[tokio::test]
 async fn a_second_version_finds_the_package_on_this_machine() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     world.import().await;
     // Without a mirror of the operator's, ours is looked into first; only the list of versions would be asked of the registry.
     let config = world.path("kept.rc");
