@@ -14,6 +14,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("git", "git"),
     ("curl", "curl"),
     ("tmux", "tmux"),
+    ("strace", "strace"),
     ("python3", "python3"),
 ];
 /// The stand-in for AWS that stories build against, from PyPI, pinned.
