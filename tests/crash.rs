@@ -28,6 +28,10 @@ use tempfile::TempDir;
 use tokio::{runtime::Runtime, sync::Mutex};
 use uuid::Uuid;
 
+/// What curl answers when nobody listens, when the answer is empty, and when it breaks off (curl(1), "EXIT CODES").
+const COULD_NOT_CONNECT: i32 = 7;
+const EMPTY_REPLY: i32 = 52;
+const RECEIVE_ERROR: i32 = 56;
 /// What the cloud holds of a started workspace.
 const RESOURCES: [&str; 3] = ["disk", "network", "machine"];
 
@@ -341,19 +345,30 @@ impl Lane {
         Ok((is_new && (known.is_none() || is_it)).then_some((workspace.id, latest.id)))
     }
 
-    /// The newest state as the API has it.
+    /// The newest state as the API has it. The server may be dying of this very point: then it is asked again once it is back.
     async fn state(&self, build: Uuid) -> Told<Option<Vec<u8>>> {
-        self.revive().await;
+        let begun = Instant::now();
+        loop {
+            self.revive().await;
+            let output = self.ask_for_state(build).await?;
+            let is_away = matches!(output.status.code(), Some(COULD_NOT_CONNECT | EMPTY_REPLY | RECEIVE_ERROR));
+            if output.status.success() {
+                return Ok(Some(output.stdout).filter(|bytes| !bytes.is_empty()));
+            }
+            if !is_away || begun.elapsed() > PATIENCE {
+                return Err(format!("the state cannot be read: {output:?}"));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn ask_for_state(&self, build: Uuid) -> Told<std::process::Output> {
         let berth = self.berth.lock().await;
         let session = fs::read_to_string(berth.home().join("config/session")).unwrap();
         let url = format!("{}api/v2/workspacebuilds/{build}/state", berth.url);
         let mut curl = berth.program("curl");
         curl.args(["-sf", "-H", &format!("Coder-Session-Token: {}", session.trim())]).arg(url);
-        let output = told("curl", curl.output())?;
-        if !output.status.success() {
-            return Err(format!("the state cannot be read: {output:?}"));
-        }
-        Ok(Some(output.stdout).filter(|bytes| !bytes.is_empty()))
+        told("curl", curl.output())
     }
 
     /// The resources of a workspace in the cloud; each must carry its tag.

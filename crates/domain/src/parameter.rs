@@ -1,6 +1,6 @@
 //! Rich parameters: what a template asks a developer, and which answers a build gets.
 //!
-//! The rules of one declaration and one value are in [`rule`]; the provider applies the same ones while Terraform runs, so
+//! The rules of one declaration and one value are in `rule.rs`; the provider applies the same ones while Terraform runs, so
 //! that an answer which is taken at the border does not fail in a build.
 
 mod rule;

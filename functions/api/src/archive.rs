@@ -83,7 +83,11 @@ pub enum ArchiveError {
 
 /// What the reader says quotes the archive: cut, and nothing in it moves a terminal's cursor.
 fn one_line(error: &io::Error) -> String {
-    error.to_string().chars().take(ERROR_CHARS_MAX).flat_map(char::escape_debug).collect()
+    let mut line = String::new();
+    for letter in error.to_string().chars().take(ERROR_CHARS_MAX) {
+        if letter.is_control() { line.extend(letter.escape_debug()) } else { line.push(letter) }
+    }
+    line
 }
 
 /// What a good archive holds.
