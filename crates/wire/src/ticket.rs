@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | [`RelayClaims`] | `relay` | the relay, on connect | client 24 h, agent: until its token is revoked (1 year, re-fetched at will) |
 //! | [`AgentClaims`] | `agent` | the agent, on each stream | 60 s |
+//! | [`PresenceClaims`] | `relay-presence` | the relay, when the API asks who is there | 60 s |
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use berth_domain::{Secret, Timestamp};
@@ -55,6 +56,19 @@ pub struct AgentClaims {
     /// Issuer.
     pub iss: String,
     /// `agent`.
+    pub aud: String,
+    /// Seconds since the epoch.
+    pub exp: i64,
+}
+
+/// What lets the API ask a relay who is connected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PresenceClaims {
+    /// `api`.
+    pub sub: String,
+    /// Issuer.
+    pub iss: String,
+    /// `relay-presence`.
     pub aud: String,
     /// Seconds since the epoch.
     pub exp: i64,
@@ -124,6 +138,21 @@ impl SigningKey {
             exp: ends.as_second(),
         })
     }
+
+    /// The API's question to a relay who is connected.
+    ///
+    /// # Errors
+    /// Never in practice: the key was checked when it was made.
+    pub fn presence(&self, ends: Timestamp) -> Result<Secret, TicketError> {
+        let (sub, iss, aud) = ("api".to_owned(), ISSUER.to_owned(), "relay-presence".to_owned());
+        self.sign(&PresenceClaims { sub, iss, aud, exp: ends.as_second() })
+    }
+}
+
+/// The `kid` of a ticket: which key claims to have signed it. Nothing is verified.
+#[must_use]
+pub fn key_id(token: &str) -> Option<String> {
+    jsonwebtoken::decode_header(token).ok()?.kid
 }
 
 /// The deployment's ticket key, public half.
@@ -162,6 +191,14 @@ impl VerifyingKey {
     pub fn agent(&self, token: &str) -> Result<AgentClaims, TicketError> {
         self.verify(token, "agent")
     }
+
+    /// Reads a presence ticket.
+    ///
+    /// # Errors
+    /// When signature, audience, issuer or time is wrong.
+    pub fn presence(&self, token: &str) -> Result<PresenceClaims, TicketError> {
+        self.verify(token, "relay-presence")
+    }
 }
 
 #[cfg(test)]
@@ -179,5 +216,12 @@ mod tests {
         assert!(SigningKey::new([8; 32]).verifying().agent(ticket.expose()).is_err());
         let old = key.agent("c", "a", (Uuid::nil(), "ada"), past).unwrap();
         assert!(key.verifying().agent(old.expose()).is_err());
+        let ask = key.presence(soon).unwrap();
+        assert_eq!(key.verifying().presence(ask.expose()).unwrap().sub, "api");
+        assert_eq!(key_id(ask.expose()), Some(key.verifying().id));
+        assert!(key.verifying().presence(ticket.expose()).is_err());
+        assert!(key.verifying().relay(ask.expose()).is_err());
+        assert!(key.verifying().presence(key.presence(past).unwrap().expose()).is_err());
+        assert_eq!(key_id("not.a.ticket"), None);
     }
 }
