@@ -2,6 +2,8 @@
 
 use berth_api::{Changes, Topic};
 use berth_domain::{AgentId, Timestamp};
+use futures_util::future::BoxFuture;
+use std::collections::BTreeMap;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -38,7 +40,8 @@ fn poke(changes: &Changes, subject: &str) {
 }
 
 impl berth_api::Presence for RelayPresence {
-    fn connected(&self, agent: AgentId, endpoint_id: &str) -> Option<Timestamp> {
-        self.0.since(endpoint_id, &agent.to_string())
+    fn connected<'a>(&'a self, agents: &'a [(AgentId, &'a str)]) -> BoxFuture<'a, BTreeMap<AgentId, Timestamp>> {
+        let since = |&(agent, endpoint): &(AgentId, &str)| Some((agent, self.0.since(endpoint, &agent.to_string())?));
+        Box::pin(std::future::ready(agents.iter().filter_map(since).collect()))
     }
 }

@@ -142,7 +142,7 @@ pub(crate) async fn show(
     let (agent, workspace) = readable(&api, &caller, id).await?;
     let build = home(&api, &agent, workspace).await?;
     let agents = Agents::from([(id, agent)]);
-    let resources = view::resources(&build, &api.sight(&agents));
+    let resources = view::resources(&build, &api.sight(&agents).await);
     let mut shown = resources.into_iter().flat_map(|resource| resource.agents.into_iter().flatten());
     Ok(Json(shown.find(|agent| agent.id == id.0).ok_or_else(|| ApiError::missing("agent"))?))
 }
@@ -178,7 +178,8 @@ pub(crate) async fn ticket(
 async fn require_connected(api: &Api, agent: &Agent, workspace: Workspace) -> Answer<()> {
     let build = home(api, agent, workspace).await?;
     let since = build.job.completed_at.unwrap_or(agent.created_at);
-    let status = view::status(Some(agent), &agent.definition, since, &api.sight(&Agents::new()));
+    let agents = Agents::from([(agent.id, agent.clone())]);
+    let status = view::status(Some(agent), &agent.definition, since, &api.sight(&agents).await);
     if status == AgentStatus::Connected {
         return Ok(());
     }

@@ -42,7 +42,7 @@ async fn shown(api: &Api, build: &Build) -> Answer<Json<berth_wire::build::Build
     } else {
         agents(api, build.workspace).await?
     };
-    Ok(Json(view::build(build, &api.sight(&agents))))
+    Ok(Json(view::build(build, &api.sight(&agents).await)))
 }
 
 pub(crate) async fn show(
@@ -72,7 +72,7 @@ pub(crate) async fn list(
 ) -> Answer<Json<Vec<berth_wire::build::Build>>> {
     let (_, agents) = workspace::readable(&api, &caller, id).await?;
     let builds = api.store().builds_of(id).await?;
-    let sight = api.sight(&agents);
+    let sight = api.sight(&agents).await;
     Ok(Json(query.of(builds).iter().map(|build| view::build(build, &sight)).collect()))
 }
 
@@ -114,7 +114,7 @@ pub(crate) async fn create(
     let build = workspace.latest_build;
     api.announce(JobId::Build(build.id)).await; // If it is lost, the sweep announces again.
     api.app.changes.poke(Topic::Workspace(id));
-    Ok((StatusCode::CREATED, Json(view::build(&build, &api.sight(&Agents::new())))))
+    Ok((StatusCode::CREATED, Json(view::build(&build, &api.sight(&Agents::new()).await))))
 }
 
 /// Orphaning leaves resources that nobody pays attention to, and debug logs may show secrets of the template: for its managers.

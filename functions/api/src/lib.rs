@@ -44,7 +44,7 @@ use axum::Router;
 use berth_domain::{Priority, Secret, Timestamp};
 use berth_store::{JobId, Store};
 use berth_wire::ticket::SigningKey;
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 pub use changes::{Changes, Listener, Topic};
@@ -139,8 +139,12 @@ impl Api {
         self.poke_job(job);
     }
 
-    pub(crate) fn sight<'a>(&'a self, agents: &'a view::Agents) -> view::Sight<'a> {
-        view::Sight { agents, presence: &*self.app.presence, now: self.now() }
+    /// What is known of agents now. Asks the relay once, and only if one of them has ever said hello.
+    pub(crate) async fn sight<'a>(&self, agents: &'a view::Agents) -> view::Sight<'a> {
+        let greeted = agents.values().filter(|agent| !agent.endpoint_id.is_empty());
+        let asked: Vec<_> = greeted.map(|agent| (agent.id, agent.endpoint_id.as_str())).collect();
+        let connected = if asked.is_empty() { BTreeMap::new() } else { self.app.presence.connected(&asked).await };
+        view::Sight { agents, connected, now: self.now() }
     }
 }
 

@@ -3,7 +3,7 @@
 use berth_domain::{AgentId, Priority, Timestamp};
 use berth_store::JobId;
 use futures_util::future::BoxFuture;
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// Tells the dispatcher that a job waits. May fail or be lost: the sweep announces again.
 pub trait Announce: Send + Sync + fmt::Debug {
@@ -13,10 +13,12 @@ pub trait Announce: Send + Sync + fmt::Debug {
 
 /// Knows who is at the relay; in memory, so that an idle agent costs no write.
 pub trait Presence: Send + Sync + fmt::Debug {
-    /// Since when this agent is connected with this tailnet key, if it is.
+    /// Since when each of these agents is connected with its tailnet key; one that is not is left out. Asked once per answer, with all
+    /// the agents that the answer shows.
     ///
-    /// Both must match the admission: the key alone is what the agent says of itself, and another agent may say it too.
-    fn connected(&self, agent: AgentId, endpoint_id: &str) -> Option<Timestamp>;
+    /// Both must match the admission: the key alone is what the agent says of itself, and another agent may say it too. When the relay
+    /// does not answer, nobody is connected: an answer is late by the relay's time limit at most, and never fails for it.
+    fn connected<'a>(&'a self, agents: &'a [(AgentId, &'a str)]) -> BoxFuture<'a, BTreeMap<AgentId, Timestamp>>;
 }
 
 /// What time it is.

@@ -65,7 +65,7 @@ pub(crate) fn by_id(agents: Vec<Agent>) -> Agents {
 /// A workspace as clients see it.
 pub(crate) async fn shown(api: &Api, workspace: &Workspace, agents: &Agents) -> Answer<berth_wire::workspace::Workspace> {
     let templates = api.templates.read(api).await?;
-    Ok(view::workspace(workspace, templates.get(&workspace.template), &api.sight(agents)))
+    Ok(view::workspace(workspace, templates.get(&workspace.template), &api.sight(agents).await))
 }
 
 pub(crate) async fn show(
@@ -113,7 +113,7 @@ pub(crate) async fn list(
     let count = found.len();
     let page: Vec<_> = Page { limit: query.limit, offset: query.offset }.of(found).collect();
     let agents = api.store().agents_of(&page).await?;
-    let sight = api.sight(&agents);
+    let sight = api.sight(&agents).await;
     let view = |workspace: &Workspace| view::workspace(workspace, templates.get(&workspace.template), &sight);
     Ok(Json(Workspaces { workspaces: page.iter().map(view).collect(), count }))
 }

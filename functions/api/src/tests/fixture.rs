@@ -11,7 +11,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::PathBuf,
     sync::{Arc, Mutex},
 };
@@ -39,8 +39,10 @@ impl Announce for Queue {
 pub(super) struct Relay(pub(super) Mutex<HashMap<(AgentId, String), Timestamp>>);
 
 impl Presence for Relay {
-    fn connected(&self, agent: AgentId, endpoint_id: &str) -> Option<Timestamp> {
-        self.0.lock().unwrap().get(&(agent, endpoint_id.to_owned())).copied()
+    fn connected<'a>(&'a self, agents: &'a [(AgentId, &'a str)]) -> BoxFuture<'a, BTreeMap<AgentId, Timestamp>> {
+        let there = self.0.lock().unwrap();
+        let since = |&(agent, endpoint): &(AgentId, &str)| Some((agent, *there.get(&(agent, endpoint.to_owned()))?));
+        Box::pin(std::future::ready(agents.iter().filter_map(since).collect()))
     }
 }
 

@@ -1,7 +1,6 @@
 //! An agent's view: what the template says of it, its row, and whether the relay sees it now.
 
 use super::Agents;
-use crate::port::Presence;
 use berth_domain::{
     AgentId, AgentStatus, AppHealth, JobStatus, Lifecycle, Timestamp,
     limit::{AGENT_CONNECT_SECONDS, AGENT_HELLO_SECONDS},
@@ -19,8 +18,8 @@ use std::collections::BTreeMap;
 pub(crate) struct Sight<'a> {
     /// Their rows.
     pub(crate) agents: &'a Agents,
-    /// Who is at the relay.
-    pub(crate) presence: &'a dyn Presence,
+    /// Those of them that are at the relay, and since when.
+    pub(crate) connected: BTreeMap<AgentId, Timestamp>,
     /// Now.
     pub(crate) now: Timestamp,
 }
@@ -30,7 +29,7 @@ pub(crate) struct Sight<'a> {
 /// An agent that the relay holds is connected. One that never said hello since its build ended is connecting until its
 /// template's time is over. One that said hello a moment ago is on its way to the relay. Any other was lost.
 pub(crate) fn status(row: Option<&Agent>, definition: &runner::Agent, since: Timestamp, sight: &Sight<'_>) -> AgentStatus {
-    if row.is_some_and(|row| connected(row, sight).is_some()) {
+    if row.is_some_and(|row| sight.connected.contains_key(&row.id)) {
         return AgentStatus::Connected;
     }
     let first = row.and_then(|row| row.first_connected_at);
@@ -48,11 +47,6 @@ pub(crate) fn status(row: Option<&Agent>, definition: &runner::Agent, since: Tim
         None if waited_enough => AgentStatus::Timeout,
         _ => AgentStatus::Connecting,
     }
-}
-
-/// Since when the relay holds the agent.
-fn connected(row: &Agent, sight: &Sight<'_>) -> Option<Timestamp> {
-    if row.endpoint_id.is_empty() { None } else { sight.presence.connected(row.id, &row.endpoint_id) }
 }
 
 fn health(status: AgentStatus, lifecycle: Lifecycle) -> AgentHealth {
@@ -84,7 +78,7 @@ pub(crate) fn agent(build: &Build, on: &Resource, definition: &runner::Agent, si
         updated_at: row.map_or(on.created_at, |row| row.updated_at),
         first_connected_at: row.and_then(|row| row.first_connected_at),
         // Since when, not the time of this answer: a watched workspace must not be news at every look.
-        last_connected_at: row.and_then(|row| connected(row, sight)),
+        last_connected_at: row.and_then(|row| sight.connected.get(&row.id).copied()),
         started_at: row.and_then(|row| row.started_at),
         ready_at: row.and_then(|row| row.ready_at),
         status,
