@@ -6,14 +6,15 @@ use std::{collections::BTreeMap, process::Command};
 const ARROWS: &[(&str, &[&str])] = &[
     ("berth-domain", &[]),
     ("berth-wire", &["berth-domain"]),
-    ("berth-store", &["berth-domain", "berth-wire"]),
+    ("berth-aws", &[]),
+    ("berth-store", &["berth-domain", "berth-wire", "berth-aws"]),
     ("berth-client", &["berth-domain", "berth-wire"]),
     ("berth-net", &["berth-domain", "berth-wire"]),
-    ("berth-api", &["berth-domain", "berth-wire", "berth-store"]),
-    ("berth-dispatch", &["berth-domain", "berth-wire", "berth-store"]),
-    ("berth-reap", &["berth-domain", "berth-wire", "berth-store"]),
-    ("berth-sweep", &["berth-domain", "berth-wire", "berth-store"]),
-    ("berth-relay", &["berth-domain", "berth-wire", "berth-net", "berth-client"]),
+    ("berth-api", &["berth-domain", "berth-wire", "berth-aws", "berth-store"]),
+    ("berth-dispatch", &["berth-domain", "berth-wire", "berth-aws", "berth-store"]),
+    ("berth-reap", &["berth-domain", "berth-wire", "berth-aws", "berth-store"]),
+    ("berth-sweep", &["berth-domain", "berth-wire", "berth-aws", "berth-store"]),
+    ("berth-relay", &["berth-domain", "berth-wire", "berth-aws", "berth-net", "berth-client"]),
     ("berth-provider", &["berth-domain"]),
     ("berth-runner", &["berth-domain", "berth-wire", "berth-client", "berth-provider"]),
     ("berth-agent", &["berth-domain", "berth-wire", "berth-client", "berth-net"]),
@@ -56,7 +57,10 @@ fn arrows_point_down_only() {
 #[test]
 fn only_the_store_knows_the_table() {
     for (name, dependencies) in packages() {
-        let aws = dependencies.iter().any(|dependency| dependency.starts_with("aws-") || dependency == "dynoxide-rs");
-        assert!(!aws || name == "berth-store", "{name} links the table's SDK");
+        let table = dependencies.iter().any(|dependency| dependency == "aws-sdk-dynamodb" || dependency == "dynoxide-rs");
+        assert!(!table || name == "berth-store", "{name} links the table's SDK");
+        let aws = dependencies.iter().any(|dependency| dependency.starts_with("aws-"));
+        let outside = ["berth-agent", "berth-cli", "berth-client", "berth-net", "berth-runner", "berth-provider"];
+        assert!(!aws || !outside.contains(&name.as_str()), "{name} runs where there are no credentials");
     }
 }

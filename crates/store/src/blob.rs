@@ -1,16 +1,17 @@
-//! Blobs: large things by key. A put is on the disk when it returns, or it never happened. In a directory each blob is sealed with the
-//! deployment's key ([`crate::seal`]); S3 will do that with KMS.
+//! Blobs: large things by key. A put is kept when it returns, or it never happened. In a directory each blob is sealed with the
+//! deployment's key ([`crate::seal`]); in a bucket S3 does that with KMS.
 
-use std::{
-    fs::{self, File},
-    io::{ErrorKind, Write},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+mod bucket;
+mod directory;
+
+use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::seal::{Keys, OpenFailure, SealError};
+use crate::seal::{Keys, SealError};
+
+pub use bucket::Bucket;
+pub use directory::Directory;
 
 /// Why a blob was not read or written.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,18 @@ pub enum BlobError {
         /// Why.
         source: std::io::Error,
     },
+    /// The bucket refused or cannot be reached.
+    #[error("bucket {bucket} did not answer {operation} of blob {key}: {cause}")]
+    Bucket {
+        /// The bucket's name.
+        bucket: String,
+        /// The operation of S3.
+        operation: &'static str,
+        /// Which blob.
+        key: String,
+        /// Why, with all its causes.
+        cause: String,
+    },
 }
 
 /// Where blobs are kept.
@@ -50,19 +63,9 @@ pub enum BlobError {
 pub enum Blobs {
     /// Files in a directory, named by their keys.
     Directory(Arc<Directory>),
+    /// Objects in a bucket of S3, named by their keys.
+    Bucket(Arc<Bucket>),
 }
-
-/// A directory of blobs.
-#[derive(Debug)]
-pub struct Directory {
-    root: PathBuf,
-    keys: Keys,
-    /// Removed with the last handle.
-    _temporary: Option<tempfile::TempDir>,
-}
-
-/// Unfinished blobs; emptied when the directory is opened.
-const UNFINISHED: &str = ".unfinished";
 
 impl Blobs {
     /// Keeps blobs in `root`, sealed with the newest key in `keys`; both are made if need be.
@@ -70,9 +73,9 @@ impl Blobs {
     /// # Errors
     /// When a directory cannot be made, or a key that blobs are sealed with is not there.
     pub fn directory(root: &Path, keys: &Path) -> Result<Self, SealError> {
-        prepare(root).map_err(|source| SealError::Disk { path: root.to_owned(), source })?;
-        let keys = Keys::open(keys, root)?;
-        Ok(Self::Directory(Arc::new(Directory { root: root.to_owned(), keys, _temporary: None })))
+        let prepared = directory::prepare(root);
+        prepared.map_err(|source| SealError::Disk { path: root.to_owned(), source })?;
+        Ok(Self::Directory(Arc::new(Directory::new(root, Keys::open(keys, root)?, None))))
     }
 
     /// Keeps blobs in a directory that goes with the last handle. For tests.
@@ -80,115 +83,68 @@ impl Blobs {
     /// # Errors
     /// When the directory cannot be made.
     pub fn temporary() -> std::io::Result<Self> {
-        let directory = tempfile::tempdir()?;
-        let root = directory.path().to_owned();
-        prepare(&root)?;
-        Ok(Self::Directory(Arc::new(Directory { root, keys: Keys::fresh()?, _temporary: Some(directory) })))
+        let temporary = tempfile::tempdir()?;
+        let root = temporary.path().to_owned();
+        directory::prepare(&root)?;
+        Ok(Self::Directory(Arc::new(Directory::new(&root, Keys::fresh()?, Some(temporary)))))
     }
 
-    /// Writes a blob, replacing what was there. Two fsyncs.
+    /// Writes a blob, replacing what was there. Two fsyncs, or one request.
     ///
     /// # Errors
-    /// When the key is bad, the disk is full or fails.
+    /// When the key is bad, the disk is full, or the disk or the bucket fails.
     pub async fn put(&self, key: &str, bytes: Bytes) -> Result<(), BlobError> {
-        let name = key.to_owned();
-        self.on_disk(key, move |directory, path| {
-            let sealed = directory.keys.seal(&name, &bytes)?;
-            write(&directory.root, path, &sealed)
-        })
-        .await
+        checked(key)?;
+        match self {
+            Self::Directory(directory) => directory.put(key, bytes).await,
+            Self::Bucket(bucket) => bucket.put(key, bytes).await,
+        }
+    }
+
+    /// Writes a blob unless there is one, and says whether it did. Of two at the same time one does.
+    ///
+    /// # Errors
+    /// When the key is bad, the disk is full, or the disk or the bucket fails.
+    pub async fn put_new(&self, key: &str, bytes: Bytes) -> Result<bool, BlobError> {
+        checked(key)?;
+        match self {
+            Self::Directory(directory) => directory.put_new(key, bytes).await,
+            Self::Bucket(bucket) => bucket.put_new(key, bytes).await,
+        }
     }
 
     /// Reads a blob; `None` when there is none.
     ///
     /// # Errors
-    /// When the key is bad, the blob is damaged or its key is missing, or the disk fails.
+    /// When the key is bad, the blob is damaged or its key is missing, or the disk or the bucket fails.
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>, BlobError> {
-        let name = key.to_owned();
-        let read = self.on_disk(key, move |directory, path| match fs::read(path) {
-            Ok(bytes) => Ok(Some(directory.keys.open_blob(&name, bytes))),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        });
-        match read.await? {
-            None => Ok(None),
-            Some(Ok(bytes)) => Ok(Some(bytes.into())),
-            Some(Err(OpenFailure::Damaged)) => Err(BlobError::Damaged(key.to_owned())),
-            Some(Err(OpenFailure::UnknownKey(id))) => Err(BlobError::Sealed { key: key.to_owned(), id }),
+        checked(key)?;
+        match self {
+            Self::Directory(directory) => directory.get(key).await,
+            Self::Bucket(bucket) => bucket.get(key).await,
         }
     }
 
-    /// Removes a blob, if it is there.
+    /// Removes a blob, if it is there. A versioned bucket keeps what it was.
     ///
     /// # Errors
-    /// When the key is bad or the disk fails.
+    /// When the key is bad, or the disk or the bucket fails.
     pub async fn delete(&self, key: &str) -> Result<(), BlobError> {
-        self.on_disk(key, |_, path| match fs::remove_file(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        })
-        .await
-    }
-
-    async fn on_disk<T: Send + 'static>(
-        &self,
-        key: &str,
-        work: impl FnOnce(&Directory, &Path) -> std::io::Result<T> + Send + 'static,
-    ) -> Result<T, BlobError> {
-        let Self::Directory(directory) = self;
-        let directory = Arc::clone(directory);
-        let relative = relative(key)?;
-        let failed = |source: std::io::Error| match source.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => BlobError::Full,
-            _ => BlobError::Disk { key: key.to_owned(), source },
-        };
-        let done = tokio::task::spawn_blocking(move || work(&directory, &directory.root.join(relative))).await;
-        done.map_err(std::io::Error::other).and_then(|done| done).map_err(failed)
+        checked(key)?;
+        match self {
+            Self::Directory(directory) => directory.delete(key).await,
+            Self::Bucket(bucket) => bucket.delete(key).await,
+        }
     }
 }
 
-/// Makes the directory and empties the place of unfinished blobs.
-fn prepare(root: &Path) -> std::io::Result<()> {
-    let unfinished = root.join(UNFINISHED);
-    match fs::remove_dir_all(&unfinished) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => fs::create_dir_all(&unfinished)?,
-    }
-    #[cfg(unix)]
-    fs::set_permissions(root, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
-    Ok(())
-}
-
-fn relative(key: &str) -> Result<PathBuf, BlobError> {
+fn checked(key: &str) -> Result<(), BlobError> {
     let part = |part: &str| {
         !part.starts_with('.')
             && !part.is_empty()
             && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
     };
-    if key.split('/').all(part) { Ok(PathBuf::from(key)) } else { Err(BlobError::Key(key.to_owned())) }
-}
-
-fn write(root: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(root.join(UNFINISHED))?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    let parent = path.parent().unwrap_or(root);
-    make(parent)?;
-    file.persist(path).map_err(|error| error.error)?;
-    File::open(parent)?.sync_all()
-}
-
-/// Makes a directory and those above it, each on the disk before the next.
-fn make(directory: &Path) -> std::io::Result<()> {
-    match fs::create_dir(directory) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            make(directory.parent().ok_or(error)?)?;
-            make(directory)
-        }
-        Err(error) => Err(error),
-        Ok(()) => directory.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all()),
-    }
+    if key.split('/').all(part) { Ok(()) } else { Err(BlobError::Key(key.to_owned())) }
 }
 
 #[cfg(test)]
@@ -207,5 +163,18 @@ mod tests {
         for key in ["", "/etc/passwd", "a/../b", "..", "a//b", "a/.hidden", "a b"] {
             assert!(matches!(blobs.get(key).await, Err(BlobError::Key(_))), "{key:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn of_many_that_put_a_new_blob_one_does_and_the_others_find_it_whole() {
+        let blobs = Blobs::temporary().unwrap();
+        let mut puts = tokio::task::JoinSet::new();
+        for rival in 0..8_u8 {
+            let blobs = blobs.clone();
+            puts.spawn(async move { (rival, blobs.put_new("keys/deployment", vec![rival; 64].into()).await.unwrap()) });
+        }
+        let winners: Vec<_> = puts.join_all().await.into_iter().filter(|(_, won)| *won).collect();
+        assert_eq!(winners.len(), 1);
+        assert_eq!(blobs.get("keys/deployment").await.unwrap().unwrap(), vec![winners[0].0; 64]);
     }
 }

@@ -60,6 +60,8 @@ pub enum OpenError {
     Table(#[from] TableError),
 }
 
+/// The table's name.
+const TABLE: &str = "berth";
 /// How often rows whose `ttl` has passed are looked for.
 const TTL_SWEEP: Duration = Duration::from_secs(60);
 
@@ -101,7 +103,7 @@ impl Store {
     }
 
     async fn made(client: Client, blobs: Blobs, keeper: Keeper) -> Result<Self, TableError> {
-        let table = Table::new(client, blobs.clone(), Some(keeper));
+        let table = Table::new(client, TABLE.to_owned(), blobs.clone(), Some(keeper));
         table.make().await?;
         Ok(Self { table: Arc::new(table), blobs, sessions: Arc::new(Owners::default()) })
     }

@@ -2,10 +2,11 @@
 //!
 //! A verb is one conditional write or one transaction and is named after what it does to the domain; a list is one Query; an
 //! expected refusal is a variant of the verb's own error. Time arrives as an argument. On a laptop and in tests the same SDK
-//! talks to a DynamoDB inside the process ([`Store::open_local`]); [`table`] draws the keys.
+//! talks to a DynamoDB inside the process ([`Store::open_local`]), on AWS to AWS's own ([`Store::open_aws`]); [`table`] draws the keys.
 
 pub mod agent;
 pub mod agent_log;
+pub mod aws;
 pub mod blob;
 pub mod build;
 pub mod dry_run;
@@ -13,6 +14,7 @@ pub mod embedded;
 pub mod file;
 pub mod finish;
 pub mod job;
+pub mod keys;
 pub mod lease;
 pub mod log;
 pub mod meter;
@@ -34,6 +36,7 @@ mod write;
 use std::sync::Arc;
 
 pub use agent::{Agent, AgentError, AgentLogError, AgentTokenError};
+pub use aws::AwsStore;
 pub use berth_wire::runner::Finish as JobResult;
 pub use blob::{BlobError, Blobs};
 pub use build::{Build, CreateBuildError};
@@ -45,6 +48,7 @@ pub use job::{
     CancelError, ClaimError, FinishError, Home, Job, JobId, JobIdError, JobRecord, LeaseError, Lost, LostOutcome, Offer,
     OfferError, RunnerSession,
 };
+pub use keys::DeploymentKeys;
 pub use lease::{Claim, Due, Heartbeat, Record};
 pub use meter::Meter;
 pub use repair::{CreateRepairError, LatestRepair, Repair};

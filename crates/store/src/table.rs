@@ -50,8 +50,6 @@ use crate::{
     write::{Expression, Write},
 };
 
-/// The table's name; a deployment's own is a setting of [`Table`].
-const TABLE: &str = "berth";
 /// The one index.
 const INDEX: &str = "gsi1";
 /// A body larger than this becomes a blob: an item holds at most 400 KB.
@@ -220,8 +218,8 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn new(client: Client, blobs: Blobs, keeper: Option<Keeper>) -> Self {
-        Self { client, name: TABLE.to_owned(), blobs, counters: Counters::default(), _keeper: keeper }
+    pub(crate) fn new(client: Client, name: String, blobs: Blobs, keeper: Option<Keeper>) -> Self {
+        Self { client, name, blobs, counters: Counters::default(), _keeper: keeper }
     }
 
     pub(crate) fn meter(&self) -> Meter {
@@ -269,6 +267,13 @@ impl Table {
             Some(item) => Ok(Some(self.row(item).await?.decode()?)),
             None => Ok(None),
         }
+    }
+
+    /// Asks whether a row is there, for the connection's sake: the cheapest request.
+    pub(crate) async fn touch(&self, key: &Key) -> Result<(), TableError> {
+        self.counters.read();
+        let get = self.client.get_item().table_name(&self.name).set_key(Some(key.attributes())).projection_expression("pk");
+        get.send().await.map(drop).map_err(|error| failed("GetItem", &error))
     }
 
     /// Reads rows that are there, in no order. One request per 100 keys.
