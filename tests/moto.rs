@@ -29,7 +29,7 @@ pub(crate) struct Moto {
 impl Moto {
     /// Starts one. `None`, said loudly, when moto is not installed.
     pub(crate) fn start() -> Option<Self> {
-        let Some(python) = python() else {
+        let Some(python) = python("moto") else {
             eprintln!("SKIPPED: moto is not installed, so nothing runs against AWS's API; `cargo xtask test` installs it");
             return None;
         };
@@ -145,10 +145,10 @@ fn registry_answers() -> bool {
     finish(Command::new("curl").args(["--silent", "--fail", "--max-time", "5", "--output", "/dev/null"]).arg(url)).code == Some(0)
 }
 
-/// The Python that has moto: `cargo xtask test` keeps it below the target directory.
-fn python() -> Option<PathBuf> {
-    let moto = binaries().parent().unwrap().join("moto");
-    let mut environments: Vec<_> = fs::read_dir(moto).ok()?.flatten().map(|entry| entry.path()).collect();
+/// The Python of one of the environments that `cargo xtask test` keeps below the target directory.
+pub(crate) fn python(environment: &str) -> Option<PathBuf> {
+    let home = binaries().parent().unwrap().join(environment);
+    let mut environments: Vec<_> = fs::read_dir(home).ok()?.flatten().map(|entry| entry.path()).collect();
     environments.retain(|environment| environment.join("complete").is_file());
     environments.sort();
     Some(environments.pop()?.join("bin/python"))

@@ -16,9 +16,17 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("tmux", "tmux"),
     ("strace", "strace"),
     ("python3", "python3"),
+    ("node", "nodejs"),
+    ("strip", "binutils"),
 ];
-/// The stand-in for AWS that stories build against, from PyPI, pinned.
-const MOTO: (&str, &str) = ("moto[server]", "5.2.5");
+/// Python environments for the stand-ins of AWS, each in `target/NAME/VERSION`: packages from PyPI, pinned. A change of packages is a
+/// change of version.
+const ENVIRONMENTS: &[(&str, &str, &[&str])] = &[
+    // What templates build against.
+    ("moto", "5.2.5", &["moto[server]==5.2.5"]),
+    // What our own template is deployed to, see tests/aws/README.md.
+    ("bed", "1.5.33", &["ministack==1.5.33", "aws-sam-translator==1.115.0", "boto3==1.43.106"]),
+];
 
 /// Installs, builds, tests; then does the main job once.
 pub(crate) fn test(arguments: &[String]) -> Outcome {
@@ -51,7 +59,7 @@ pub(crate) fn install() -> Outcome {
     if !packages.is_empty() {
         apt_install(&packages)?;
     }
-    install_moto()
+    ENVIRONMENTS.iter().try_for_each(|(name, version, packages)| install_python(name, version, packages))
 }
 
 fn apt_install(packages: &[&str]) -> Outcome {
@@ -75,20 +83,20 @@ fn python(arguments: &[&str]) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// Installs moto once, into a virtual environment below the target directory. One that was not finished is made anew.
-fn install_moto() -> Outcome {
-    let (name, version) = MOTO;
-    let home = binaries("moto")?.join(version);
+/// Installs packages once, into a virtual environment below the target directory. One that was not finished is made anew.
+fn install_python(name: &str, version: &str, packages: &[&str]) -> Outcome {
+    let home = binaries(name)?.join(version);
     let complete = home.join("complete");
     if complete.is_file() {
         return Ok(());
     }
-    step("Installing", &format!("{name} {version} (once)"));
-    let hint =
-        |error| format!("{error}\nhint: the AWS stories need {name}=={version} from PyPI; is there a network, or a pip mirror?");
+    step("Installing", &format!("{} (once)", packages.join(", ")));
+    let hint = |error| {
+        format!("{error}\nhint: the AWS stories need {} from PyPI; is there a network, or a pip mirror?", packages.join(", "))
+    };
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home)).map_err(hint)?;
     let mut pip = Command::new(home.join("bin/python"));
-    pip.args(["-m", "pip", "--quiet", "--disable-pip-version-check", "install", &format!("{name}=={version}")]);
+    pip.args(["-m", "pip", "--quiet", "--disable-pip-version-check", "install"]).args(packages);
     run(&mut pip).map_err(hint)?;
     fs::write(&complete, "").map_err(|error| format!("cannot write {}: {error}", complete.display()))
 }
