@@ -8,6 +8,7 @@
 mod connector;
 mod credentials;
 mod endpoint;
+mod post;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -19,6 +20,8 @@ use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 use aws_types::{SdkConfig, app_name::AppName, region::Region};
 
 use crate::{connector::Connector, endpoint::Endpoints};
+
+pub use post::PostError;
 
 /// How long a connection may take to be made, its handshake included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);

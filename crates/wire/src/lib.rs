@@ -7,6 +7,7 @@ pub mod agent;
 pub mod build;
 pub mod error;
 pub mod init_script;
+pub mod message;
 pub mod presence;
 pub mod repair;
 pub mod resource;
