@@ -9,6 +9,7 @@ use berth_api::{Announce, Changes, Topic};
 use berth_dispatch::{Dispatched, Launch, LaunchError, LaunchRequest, dispatch};
 use berth_domain::{Priority, Timestamp, limit::ANNOUNCE_AGAIN_SECONDS};
 use berth_store::{Due, JobId, Store};
+use berth_sweep::{Power, PowerError};
 use jiff::SignedDuration;
 use lane::Lanes;
 use std::{
@@ -71,6 +72,15 @@ impl Announce for Queue {
 impl berth_sweep::Announce for Queue {
     async fn announce(&self, job: JobId, priority: Priority) {
         let _stopping = self.announce.send((job, priority));
+    }
+}
+
+/// The relay on this machine is a part of the server: nothing puts it to sleep.
+struct AlwaysOn;
+
+impl Power for AlwaysOn {
+    async fn set(&self, _: bool) -> Result<(), PowerError> {
+        Ok(())
     }
 }
 
@@ -148,7 +158,7 @@ impl Worker {
     }
 
     async fn sweep(&self) {
-        match berth_sweep::sweep(&self.store, &self.queue, Timestamp::now()).await {
+        match berth_sweep::sweep(&self.store, &self.queue, &AlwaysOn, Timestamp::now()).await {
             Ok(swept) => {
                 swept.failed.into_iter().for_each(|job| self.changes.poke(Topic::Job(job)));
                 swept.stopped.into_iter().for_each(|(workspace, _)| self.changes.poke(Topic::Workspace(workspace)));

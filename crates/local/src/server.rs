@@ -107,6 +107,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         config: ApiConfig {
             access_url: access_url.to_string(),
             relay_url: access_url.to_string(),
+            sockets_url: None,
             binaries: Some(config.binaries.clone()),
             disable_direct_connections: config.options.disable_direct_connections,
         },

@@ -8,7 +8,7 @@ use berth_dispatch::{Launch, LaunchError, LaunchRequest, dispatch};
 use berth_domain::{Actor, Fence, Priority, Role, Secret, TaskId, Timestamp, TokenHash, UserId, WorkspaceId};
 use berth_reap::reap;
 use berth_store::{Build, JobId, JobResult, LeaseError, Offer, RunnerSession, Store, User, Workspace};
-use berth_sweep::{Announce, sweep};
+use berth_sweep::{Announce, Power, PowerError, sweep};
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 use jiff::SignedDuration;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -131,6 +131,12 @@ impl Launch for Hands {
     }
 }
 
+impl Power for Hands {
+    async fn set(&self, _: bool) -> Result<(), PowerError> {
+        Ok(())
+    }
+}
+
 impl Announce for Hands {
     async fn announce(&self, job: JobId, _priority: Priority) {
         locked(&self.announced).push(job);
@@ -215,7 +221,7 @@ impl<'a> Schedule<'a> {
             }
             (2..=7, Some(runner)) => self.runs(runner, how, clock),
             (8, _) => async move {
-                sweep(store, &self.hands, clock).await.unwrap();
+                sweep(store, &self.hands, &self.hands, clock).await.unwrap();
                 Came::Nothing
             }
             .boxed(),
@@ -248,7 +254,7 @@ impl<'a> Schedule<'a> {
             }
             return async move {
                 let secret = format!("{index:08x}");
-                let LaunchRequest { job, task, token } = &runner.request;
+                let LaunchRequest { job, task, token, .. } = &runner.request;
                 match store.claim(*job, token.expose(), *task, TokenHash::of(&secret), clock).await {
                     Ok(claim) => {
                         let session = RunnerSession { job: *job, fence: claim.fence, secret: Secret::new(secret) };
@@ -374,7 +380,7 @@ impl<'a> Schedule<'a> {
                 return;
             }
             let store = &self.deployment.store;
-            sweep(store, &self.hands, at(self.now)).await.unwrap();
+            sweep(store, &self.hands, &self.hands, at(self.now)).await.unwrap();
             self.messages.append(&mut locked(&self.hands.announced));
             for message in std::mem::take(&mut self.messages) {
                 let random = self.random.random();

@@ -102,6 +102,20 @@ impl Store {
         Ok(Self::made(client(Engine(database), RetryConfig::disabled()), blobs, keeper).await?)
     }
 
+    /// The same, whose table other processes reach by HTTP on `listener`, as long as a handle lives: for stories of the functions'
+    /// programs, which have no other way to an embedded table.
+    ///
+    /// # Errors
+    /// When the temporary directory cannot be made.
+    pub async fn memory_served(listener: tokio::net::TcpListener) -> Result<Self, OpenError> {
+        let dir = Path::new(":memory:");
+        let database = Database::memory().map_err(|error| engine(dir, error))?;
+        let blobs = Blobs::temporary().map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })?;
+        let mut keeper = Keeper::new(database.clone(), None);
+        keeper.tasks.spawn(dynoxide::server::serve_on(listener, database.clone()));
+        Ok(Self::made(client(Engine(database), RetryConfig::disabled()), blobs, keeper).await?)
+    }
+
     async fn made(client: Client, blobs: Blobs, keeper: Keeper) -> Result<Self, TableError> {
         let table = Table::new(client, TABLE.to_owned(), blobs.clone(), Some(keeper));
         table.make().await?;
@@ -126,14 +140,14 @@ fn private(path: &Path) -> std::io::Result<File> {
 #[derive(Debug)]
 pub(crate) struct Keeper {
     _lock: Option<File>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Keeper {
     fn new(database: Database, lock: Option<File>) -> Self {
         let mut tasks = JoinSet::new();
         tasks.spawn(sweep(database));
-        Self { _lock: lock, _tasks: tasks }
+        Self { _lock: lock, tasks }
     }
 }
 

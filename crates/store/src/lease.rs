@@ -4,7 +4,7 @@ use berth_domain::{Fence, JobStatus, Priority, TaskId, Timestamp, TokenHash, Wor
 
 use crate::{
     ClaimError, DryRun, Home, JobId, JobRecord, LeaseError, Offer, OfferError, Repair, RunnerSession, Store, TableError, Version,
-    Workspace, dry_run, schedule,
+    Workspace, dry_run, relay, schedule,
     table::{Bound, Key, RACES_MAX, Range, Row, WriteError, pause},
     version, workspace,
     write::Write,
@@ -58,6 +58,8 @@ pub enum Due {
     LeaseEnded(JobId),
     /// A workspace's time is over.
     Stop(WorkspaceId),
+    /// The relay may sleep, and it is time to look whether anybody needs it.
+    Relay,
 }
 
 pub(crate) fn key(id: JobId) -> Key {
@@ -253,6 +255,9 @@ impl Store {
 fn due(row: Row) -> Result<Due, TableError> {
     if row.key.sk == schedule::SORT {
         return Ok(Due::Stop(row.decode()?.value));
+    }
+    if row.key.pk == relay::PARTITION {
+        return Ok(Due::Relay);
     }
     let job = row.decode::<JobRecord>()?.value;
     Ok(match job.lease {

@@ -19,6 +19,7 @@ pub mod lease;
 pub mod log;
 pub mod meter;
 pub mod modules;
+pub mod relay;
 pub mod repair;
 pub mod resource;
 pub mod schedule;
@@ -51,6 +52,7 @@ pub use job::{
 pub use keys::DeploymentKeys;
 pub use lease::{Claim, Due, Heartbeat, Record};
 pub use meter::Meter;
+pub use relay::{RelaySeen, RelayState};
 pub use repair::{CreateRepairError, LatestRepair, Repair};
 pub use resource::Resource;
 pub use schedule::ExtendWorkspaceError;

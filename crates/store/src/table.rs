@@ -17,6 +17,7 @@
 //! | agent | `WORKSPACE#id` | `NOW#AGENT#id` | | `lines`, `bytes` of its log |
 //! | earlier build | `WORKSPACE#id` | `BUILD#number` | | |
 //! | workspace's stop | `WORKSPACE#id` | `STOP` | `DUE` / `time#workspace`, while one is due | body is the workspace's id |
+//! | a relay that may sleep and does not | `RELAY` | `RELAY` | `DUE` / `time#relay` | |
 //! | repair | `REPAIR#id` | `REPAIR` | | `ttl` |
 //! | version of its Terraform state | `WORKSPACE#id` | `STATE#number` | | the bytes are a blob |
 //! | workspace's name | `USER#id` | `WORKSPACE#name` | | body is the workspace's id |

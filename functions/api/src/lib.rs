@@ -4,6 +4,8 @@
 //! table (`route.rs`) with who may call it; what the table does not name is 404. Paths and JSON are Coder's `/api/v2`
 //! (see `berth_wire`), the routes under `/api/v2/runner` and `.../ticket` are ours.
 //!
+//! On one machine the server holds the router; on AWS it is a Lambda behind the CDN ([`behind_cdn`]), whose sockets the relay holds.
+//!
 //! The router keeps no state that a restart loses, but for login limits and the change bus.
 
 mod agent;
@@ -13,6 +15,7 @@ mod body;
 mod build;
 mod buildinfo;
 mod changes;
+mod config;
 mod dry_run;
 mod error;
 mod file;
@@ -22,10 +25,14 @@ mod init_script;
 mod limit;
 mod log;
 mod markdown;
+mod origin;
 mod page;
 mod parameter;
 mod password;
 mod port;
+mod presence;
+mod queue;
+mod relay;
 mod repair;
 mod route;
 mod runner;
@@ -48,8 +55,12 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 pub use changes::{Changes, Listener, Topic};
+pub use config::Config;
 pub use host_key::host_key_seed;
+pub use origin::behind_cdn;
 pub use port::{Announce, Clock, Presence};
+pub use presence::RelayPresence;
+pub use queue::Queue;
 
 /// All that the API needs; one per process.
 #[derive(Debug, Clone)]
@@ -81,6 +92,9 @@ pub struct ApiConfig {
     pub access_url: String,
     /// Where the relay is reached from outside.
     pub relay_url: String,
+    /// Where answers go on for as long as someone listens, when this process cannot hold a connection open: followed logs, watched
+    /// workspaces. `None` when it can.
+    pub sockets_url: Option<String>,
     /// The directory that `/bin/*` serves, when this process serves it.
     pub binaries: Option<PathBuf>,
     /// Whether clients and agents may only meet at the relay.

@@ -4,7 +4,7 @@
 //! says about objects is the handler's to ask, and the authorization matrix test holds both to the table.
 
 use crate::{
-    Shared, agent, binary, build, buildinfo, dry_run, file, guard, init_script, log, page, repair, runner, session, state,
+    Shared, agent, binary, build, buildinfo, dry_run, file, guard, init_script, log, page, relay, repair, runner, session, state,
     template, token, user, version, watch, workspace,
 };
 use axum::{
@@ -83,6 +83,7 @@ fn deployment() -> Vec<Route> {
         get(Public, "/login", page::form),
         get(Public, "/api/v2", buildinfo::root),
         get(Public, "/api/v2/buildinfo", buildinfo::build_info),
+        get(Public, "/api/v2/relay/keys", relay::keys),
         get(Public, "/api/v2/init-script/{os}/{arch}", init_script::serve),
         get(SignedIn, "/api/v2/deployment/ssh", buildinfo::ssh),
         get(SignedIn, "/api/v2/appearance", buildinfo::appearance),

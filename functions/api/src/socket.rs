@@ -4,11 +4,11 @@ use crate::{Listener, Shared, Topic, error::ApiError, session::Authenticated};
 use axum::{
     extract::{
         FromRequestParts,
-        ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code, rejection::WebSocketUpgradeRejection},
+        ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code},
     },
     response::Response,
 };
-use http::{StatusCode, request::Parts};
+use http::{StatusCode, Uri, request::Parts};
 use std::{collections::HashSet, time::Duration};
 use tokio::time::Instant;
 
@@ -25,14 +25,29 @@ const CLOSE: Duration = Duration::from_secs(3);
 /// The largest frame a client may send; it has nothing to say.
 const FRAME_BYTES_MAX: usize = 4 * 1024;
 
-/// The request as a websocket upgrade, if it is one.
-pub(crate) struct Upgrade(Result<WebSocketUpgrade, WebSocketUpgradeRejection>);
+/// The request as a websocket upgrade, if it is one and sockets are held open here.
+pub(crate) struct Upgrade(Result<WebSocketUpgrade, ApiError>);
 
-impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
+impl FromRequestParts<Shared> for Upgrade {
     type Rejection = ApiError;
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        Ok(Self(WebSocketUpgrade::from_request_parts(parts, state).await))
+    async fn from_request_parts(parts: &mut Parts, api: &Shared) -> Result<Self, ApiError> {
+        if let Err(elsewhere) = held_here(api, &parts.uri) {
+            return Ok(Self(Err(elsewhere)));
+        }
+        Ok(Self(WebSocketUpgrade::from_request_parts(parts, api).await.map_err(|rejection| {
+            let message = "this route is a websocket: connect with one, or leave out ?follow";
+            ApiError::new(StatusCode::UPGRADE_REQUIRED, message).detail(rejection.body_text())
+        })))
     }
+}
+
+/// Refuses what goes on for as long as someone listens where that is not held open, and says where it is.
+pub(crate) fn held_here(api: &Shared, uri: &Uri) -> Result<(), ApiError> {
+    let Some(elsewhere) = &api.app.config.sockets_url else { return Ok(()) };
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let message =
+        "this answer goes on for as long as you listen, and here no connection is held open: ask the relay, or leave out ?follow";
+    Err(ApiError::new(StatusCode::UPGRADE_REQUIRED, message).detail(format!("{}{path}", elsewhere.trim_end_matches('/'))))
 }
 
 impl Upgrade {
@@ -47,10 +62,7 @@ impl Upgrade {
                 let upgrade = upgrade.max_message_size(FRAME_BYTES_MAX).max_frame_size(FRAME_BYTES_MAX);
                 Ok(upgrade.on_upgrade(|socket| serve(Outlet(socket))))
             }
-            Err(rejection) => {
-                let message = "this route is a websocket: connect with one, or leave out ?follow";
-                Err(ApiError::new(StatusCode::UPGRADE_REQUIRED, message).detail(rejection.body_text()))
-            }
+            Err(refused) => Err(refused),
         }
     }
 }

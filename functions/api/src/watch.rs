@@ -5,7 +5,7 @@ use crate::{
     body::Segment,
     error::Answer,
     session::Authenticated,
-    socket::{Gone, Outlet, Pace, Turn, Upgrade},
+    socket::{Gone, Outlet, Pace, Turn, Upgrade, held_here},
     workspace,
 };
 use axum::{
@@ -16,6 +16,7 @@ use berth_domain::{AgentId, WorkspaceId};
 use berth_store::JobId;
 use berth_wire::workspace::{Event, Workspace};
 use futures_util::{Stream, stream};
+use http::Uri;
 use std::{collections::HashSet, convert::Infallible};
 
 /// A watched workspace: what was last told of it, and what to listen to.
@@ -83,8 +84,10 @@ pub(crate) async fn events(
     State(api): State<Shared>,
     caller: Authenticated,
     Segment(id): Segment<WorkspaceId>,
+    uri: Uri,
 ) -> Answer<Response> {
     let (pace, watched) = open(&api, &caller, id).await?;
+    held_here(&api, &uri)?;
     Ok(Sse::new(stream_of(pace, watched)).into_response())
 }
 

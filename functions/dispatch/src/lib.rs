@@ -9,10 +9,19 @@
 //!                        '--it can never work-----> the job fails and says why
 //! ```
 
+mod batch;
+mod config;
+mod fargate;
+mod refusal;
+
 use berth_domain::{JobStatus, LogLevel, Secret, TaskId, Timestamp, TokenHash};
 use berth_store::{JobId, Lost, LostOutcome, Offer, OfferError, Store, TableError};
 use jiff::SignedDuration;
 use std::future::Future;
+
+pub use batch::dispatch_batch;
+pub use config::{Config, FargateConfig};
+pub use fargate::Fargate;
 
 /// Starts tasks: a process on a laptop, Fargate in the cloud.
 pub trait Launch: Sync {
@@ -34,6 +43,8 @@ pub struct LaunchRequest {
     pub token: Secret,
     /// The task that it is to be; the same message launched twice has another one.
     pub task: TaskId,
+    /// When that was decided.
+    pub at: Timestamp,
 }
 
 /// Why a task was not launched. The text is for the person who asked for the job.
@@ -97,7 +108,7 @@ pub async fn dispatch(
         Err(OfferError::Out { .. }) => return Ok(Dispatched::AlreadyOffered),
         Err(OfferError::Table(source)) => return Err(failed(source)),
     }
-    match launcher.launch(LaunchRequest { job, token, task }).await {
+    match launcher.launch(LaunchRequest { job, token, task, at: now }).await {
         Ok(()) => Ok(Dispatched::Launched(task)),
         Err(LaunchError::Later(reason)) => {
             store.withdraw_offer(job, &hash, now).await.map_err(failed)?;

@@ -3,8 +3,14 @@
 //! An event may come twice, late or never. It fails a job only if that very task holds it or was to claim it; a job that ended by
 //! itself, or that another task holds, goes on as it is. What no event tells, the sweep finds by the lease.
 
+mod config;
+mod stopped;
+
 use berth_domain::{TaskId, Timestamp};
 use berth_store::{JobId, Lost, LostOutcome, Store, TableError};
+
+pub use config::Config;
+pub use stopped::{Stopped, TaskEvent};
 
 /// Why an event was not handled; it may come again.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +37,22 @@ pub async fn reap(store: &Store, job: JobId, task: TaskId, reason: &str, now: Ti
         store.append_logs(job, Store::lost_lines(job, reason, now)).await.map_err(failed)?;
     }
     Ok(outcome)
+}
+
+/// Handles one event of ECS. One that is not the end of a runner's task is nothing.
+///
+/// # Errors
+/// When the table fails; the event is delivered again then.
+pub async fn reap_event(store: &Store, event: &TaskEvent, now: Timestamp) -> Result<(), ReapError> {
+    let Some(Stopped { job, task, reason }) = event.stopped() else {
+        tracing::debug!("an event that is not the end of a runner's task");
+        return Ok(());
+    };
+    let outcome = reap(store, job, task, &reason, now).await.inspect_err(|error| {
+        tracing::error!(%job, %task, error = %berth_lambda::causes(error), "cannot reap; the event comes again, else the sweep fails the job");
+    })?;
+    tracing::info!(%job, %task, reason, ?outcome, "a runner's task ended");
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,11 +1,20 @@
 //! The sweep: once in a while, without input, it repairs what a lost message or a dead task left behind, and stops what is due.
 //!
-//! Jobs that wait too long are announced again; jobs whose runner gave no sign of life fail; workspaces whose time is over are stopped.
+//! Jobs that wait too long are announced again; jobs whose runner gave no sign of life fail; workspaces whose time is over are stopped; a
+//! relay that may sleep is sent to sleep.
 //! An idle deployment costs one read.
+
+mod aws;
+mod config;
+mod relay;
 
 use berth_domain::{Priority, Timestamp, WorkspaceId, limit::LEASE_SECONDS};
 use berth_store::{Due, JobId, Lost, LostOutcome, Store, TableError};
 use std::future::Future;
+
+pub use aws::{Queue, Service};
+pub use config::{Config, RelayService};
+pub use relay::{Power, PowerError, RelayError};
 
 /// Tells the dispatcher that a job waits.
 pub trait Announce: Sync {
@@ -34,7 +43,7 @@ pub struct SweepError(#[from] TableError);
 ///
 /// # Errors
 /// When the table does not answer.
-pub async fn sweep(store: &Store, announce: &impl Announce, now: Timestamp) -> Result<Swept, SweepError> {
+pub async fn sweep(store: &Store, announce: &impl Announce, power: &impl Power, now: Timestamp) -> Result<Swept, SweepError> {
     let mut swept = Swept::default();
     for due in store.due(now).await? {
         match due {
@@ -55,6 +64,11 @@ pub async fn sweep(store: &Store, announce: &impl Announce, now: Timestamp) -> R
                 Ok(None) => {}
                 Err(error) => tracing::warn!(workspace = %workspace, error = %error, "cannot stop a workspace whose time is over"),
             },
+            Due::Relay => {
+                if let Err(error) = relay::look_after(store, power, now).await {
+                    tracing::warn!(error = %error, "cannot look after the relay; the next sweep does");
+                }
+            }
         }
     }
     if swept != Swept::default() {

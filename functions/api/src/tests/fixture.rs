@@ -98,6 +98,7 @@ impl World {
         let mut config = ApiConfig {
             access_url: "https://berth.example.com".into(),
             relay_url: "https://relay.example.com".into(),
+            sockets_url: None,
             binaries: None::<PathBuf>,
             disable_direct_connections: false,
         };

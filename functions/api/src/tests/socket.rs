@@ -118,6 +118,24 @@ async fn a_plain_request_to_follow_is_told_what_is_wanted() {
 }
 
 #[tokio::test]
+async fn where_no_connection_is_held_open_one_is_told_where_it_is() {
+    let world = World::with(|config| config.sockets_url = Some("https://relay.example.com/".to_owned())).await;
+    let admin = world.user("root", &[Role::Owner]).await;
+    let (template, _) = world.template(&admin, "linux", json!([])).await;
+    let workspace = world.workspace(&admin, &template, "dev").await;
+    let (id, build) = (workspace["id"].as_str().unwrap(), workspace["latest_build"]["id"].as_str().unwrap());
+    for path in [
+        format!("/api/v2/workspacebuilds/{build}/logs?follow&after=3"),
+        format!("/api/v2/workspaces/{id}/watch"),
+        format!("/api/v2/workspaces/{id}/watch-ws"),
+    ] {
+        let refused = world.by(&admin).get(&path).await.is(426);
+        assert_eq!(refused["detail"], format!("https://relay.example.com{path}"));
+    }
+    assert_eq!(world.by(&admin).get(&format!("/api/v2/workspacebuilds/{build}/logs")).await.is(200), json!([]));
+}
+
+#[tokio::test]
 async fn a_watched_workspace_tells_each_change_once() {
     let served = served().await;
     let mut socket = served.open(&format!("/api/v2/workspaces/{}/watch-ws", served.id()), &served.admin, None).await.unwrap();

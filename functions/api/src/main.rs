@@ -1,0 +1,38 @@
+//! `berth-api`: the API as a Lambda behind the CDN. Its configuration comes from the environment, see [`berth_api::Config`].
+
+use berth_api::{ApiConfig, App, Changes, Clock, Config, Queue, RelayPresence, behind_cdn, router};
+use berth_aws::Aws;
+use berth_domain::Secret;
+use berth_store::Store;
+use berth_wire::ticket::SigningKey;
+use std::{process::ExitCode, sync::Arc};
+use tokio_util::sync::CancellationToken;
+
+fn main() -> ExitCode {
+    berth_lambda::main(async |environment| {
+        let config = Config::from_env(&environment)?;
+        let aws = Aws::from_env(|name| environment.get(name).map(str::to_owned))?;
+        let store = Store::open_aws(&aws, config.store);
+        let (warm, keys) = tokio::join!(store.warm(), store.keys());
+        let keys = warm.map(|()| keys)??;
+        let (signing, clock) = (SigningKey::new(keys.ticket), Clock::system());
+        let app = App {
+            presence: Arc::new(RelayPresence::new(aws.clone(), &config.relay_url, signing.clone(), clock.clone())),
+            announce: Arc::new(Queue::new(aws_sdk_sqs::Client::new(&aws.service("SQS")), config.queue_url)),
+            config: ApiConfig {
+                access_url: config.access_url.clone(),
+                sockets_url: Some(config.relay_url.clone()),
+                relay_url: config.relay_url,
+                binaries: None,
+                disable_direct_connections: false,
+            },
+            store,
+            signing,
+            host_key_secret: Secret::new(keys.host_key),
+            changes: Changes::default(),
+            clock,
+            drain: CancellationToken::new(),
+        };
+        Ok(lambda_http::run(behind_cdn(router(app), config.origin_secrets, config.access_url)))
+    })
+}

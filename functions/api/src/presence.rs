@@ -1,0 +1,78 @@
+//! Who is at the relay, on AWS: the relay is another process and is asked over HTTP. On one machine the API looks into its memory.
+
+use crate::{Clock, Presence};
+use berth_aws::Aws;
+use berth_domain::{AgentId, Timestamp};
+use berth_wire::{
+    presence::{AskedAgent, PRESENCE_AGENTS_MAX, PRESENCE_PATH, PRESENCE_TICKET_SECONDS, PresenceAnswer, PresenceRequest},
+    ticket::{SigningKey, TicketError},
+};
+use futures_util::future::{BoxFuture, join_all};
+use jiff::SignedDuration;
+use std::{collections::BTreeMap, time::Duration};
+
+/// How long an answer waits for the relay. Longer than any relay needs, shorter than a person notices.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// The relay, asked with a ticket that says we are the API.
+#[derive(Debug, Clone)]
+pub struct RelayPresence {
+    aws: Aws,
+    url: String,
+    signing: SigningKey,
+    clock: Clock,
+}
+
+/// Why the relay did not say who is there.
+#[derive(Debug, thiserror::Error)]
+enum Silence {
+    #[error("cannot sign the question")]
+    Ticket(#[from] TicketError),
+    #[error("the relay did not answer within {} ms", PATIENCE.as_millis())]
+    Late,
+    #[error("the relay cannot be asked")]
+    Request(#[from] berth_aws::PostError),
+    #[error("the relay answered {0}")]
+    Status(u16),
+    #[error("the relay's answer is not understood")]
+    Answer(#[from] serde_json::Error),
+}
+
+impl RelayPresence {
+    /// Makes no request.
+    #[must_use]
+    pub fn new(aws: Aws, relay_url: &str, signing: SigningKey, clock: Clock) -> Self {
+        Self { aws, url: format!("{}{PRESENCE_PATH}", relay_url.trim_end_matches('/')), signing, clock }
+    }
+
+    async fn ask(&self, agents: &[(AgentId, &str)]) -> Result<PresenceAnswer, Silence> {
+        let ticket = self.signing.presence(self.clock.now() + SignedDuration::from_secs(PRESENCE_TICKET_SECONDS))?;
+        let asked = |&(agent, endpoint): &(AgentId, &str)| AskedAgent { id: agent.0, endpoint_id: endpoint.to_owned() };
+        let body = serde_json::to_string(&PresenceRequest { agents: agents.iter().map(asked).collect() })?;
+        let answer = tokio::time::timeout(PATIENCE, self.aws.post_json(&self.url, ticket.expose(), body)).await;
+        let (status, body) = answer.map_err(|_| Silence::Late)??;
+        if status != 200 {
+            return Err(Silence::Status(status));
+        }
+        Ok(serde_json::from_slice(&body)?)
+    }
+
+    async fn all(&self, agents: &[(AgentId, &str)]) -> BTreeMap<AgentId, Timestamp> {
+        let mut connected = BTreeMap::new();
+        for answer in join_all(agents.chunks(PRESENCE_AGENTS_MAX).map(|some| self.ask(some))).await {
+            match answer {
+                Ok(answer) => connected.extend(answer.connected.into_iter().map(|one| (AgentId(one.id), one.since))),
+                Err(silence) => {
+                    tracing::warn!(error = %berth_lambda::causes(&silence), url = self.url, "nobody is shown as connected");
+                }
+            }
+        }
+        connected
+    }
+}
+
+impl Presence for RelayPresence {
+    fn connected<'a>(&'a self, agents: &'a [(AgentId, &'a str)]) -> BoxFuture<'a, BTreeMap<AgentId, Timestamp>> {
+        Box::pin(self.all(agents))
+    }
+}
