@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from stack import INFRA, ROOT, Deployment, source
+from stack import INFRA, ROOT, Deployment, references, source
 
 # What costs money while nobody works, or hides what happens. There is always another way.
 NEVER = ["AWS::EC2::NatGateway", "AWS::ElasticLoadBalancingV2::LoadBalancer", "AWS::EC2::EIP", "AWS::EC2::Instance", "AWS::RDS::DBInstance"]
@@ -155,6 +155,15 @@ def test_the_relay_is_up_before_the_one_before_it_goes(deployment):
     assert service["DeploymentConfiguration"]["MaximumPercent"] == 200
     # An update of the stack must not wake it, nor send it to sleep.
     assert "DesiredCount" not in service
+
+
+def test_the_relay_starts_after_the_api_that_it_asks_and_is_named_before(sleeping):
+    stacks = source("template.yaml")["Resources"]
+    assert stacks["Relay"]["DependsOn"] == "Edge"
+    # Functions, and so the API, must not wait for a relay that waits for them.
+    assert not any("Relay" in set(references(stacks[name]["Properties"])) for name in ("Functions", "Edge", "Runner"))
+    name = sleeping.one("Functions/Dispatch").properties["Environment"]["Variables"]["BERTH_RELAY_SERVICE"]
+    assert name == sleeping.one("Relay/Service").properties["ServiceName"]
 
 
 def test_builds_are_never_dialled_and_the_relay_only_where_it_listens(deployment):
