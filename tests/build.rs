@@ -139,6 +139,9 @@ fn a_failed_apply_shows_terraforms_reason_and_can_be_deleted() {
     let text = berth.fails(&["create", "dev", "--template", "bad", "--yes"]);
     assert!(text.contains("local-exec") && text.contains("main.tf"), "{text}");
     assert_eq!(status(&berth), "failed");
+    assert!(!berth.ok(&["logs", "dev"]).contains("[DEBUG]"));
+    berth.fails(&["retry", "dev", "--debug"]);
+    assert!(berth.ok(&["logs", "dev"]).contains("[DEBUG]"), "with Terraform's own debug log");
     berth.ok(&["delete", "dev", "--yes"]);
 }
 

@@ -3,6 +3,7 @@
 use crate::{
     harness::{Berth, eventually, template},
     moto::{Aws, Moto},
+    terminal::Terminal,
 };
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -101,6 +102,19 @@ fn a_directory_that_no_state_knows_is_found_and_removed() {
     assert_eq!(strays.len(), 1, "what the state knows is no stray: {strays:?}");
     assert_eq!(strays[0]["type"], "berth_directory");
     berth.ok(&["repair", "dev", "--delete", strays[0]["id"].as_str().unwrap(), "--yes"]);
+    assert!(!forgotten.exists());
+
+    // The same by a person at a terminal: leave it, delete it but not really, delete it.
+    fs::create_dir(&forgotten).unwrap();
+    Terminal::start(&berth, &["repair", "dev"]).shows("leave it").types(&["Enter"]).shows("code=0");
+    let deletes = || {
+        let terminal = Terminal::start(&berth, &["repair", "dev"]);
+        terminal.shows("leave it").types(&["delete", "Enter"]).shows("for good, with what is in it?");
+        terminal
+    };
+    deletes().types(&["n", "Enter"]).shows("code=1");
+    assert!(forgotten.exists(), "nothing is deleted without a yes");
+    deletes().types(&["y", "Enter"]).shows("code=0");
     assert!(!forgotten.exists());
     assert_eq!(berth.ok(&["ssh", "dev", "--", "echo alive"]), "alive\n", "the workspace itself goes on");
     assert!(berth.run(&["repair", "dev"]).stderr.contains("Nothing exists of dev that its state does not know"));

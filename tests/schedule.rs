@@ -1,6 +1,9 @@
 //! What happens to workspaces over time: stopped without anyone asking, retried, renamed, moved to newer versions.
 
-use crate::harness::{Berth, eventually, template};
+use crate::{
+    harness::{Berth, eventually, template},
+    terminal::Terminal,
+};
 use berth_wire::template::UpdateTemplate;
 
 fn latest(berth: &Berth, name: &str) -> serde_json::Value {
@@ -132,6 +135,16 @@ resource "berth_directory" "home" { name = data.coder_parameter.folder.value }
     assert!(text.contains("--allow-replace"), "{text}");
     assert_eq!(latest(&berth, "dev")["job"]["error_code"], "REPLACEMENT_NEEDS_CONSENT");
     berth.ok(&["start", "dev", "--yes", "--parameter", "folder=two", "--allow-replace"]);
+    assert_eq!(latest(&berth, "dev")["status"], "running");
+
+    // At a terminal the person is asked; `--yes` is a yes to the restart, not to the loss.
+    let restart = ["restart", "dev", "--yes", "--parameter", "folder=three"];
+    let question = "What is in them would be lost. Go on?";
+    let refused = Terminal::start(&berth, &restart);
+    refused.shows("berth_directory.home would be replaced").shows(question).types(&["n", "Enter"]).shows("code=1");
+    assert_eq!(latest(&berth, "dev")["job"]["error_code"], "REPLACEMENT_NEEDS_CONSENT");
+    let granted = Terminal::start(&berth, &["start", "dev", "--yes", "--parameter", "folder=three"]);
+    granted.shows(question).types(&["y", "Enter"]).shows("code=0");
     assert_eq!(latest(&berth, "dev")["status"], "running");
     berth.ok(&["delete", "dev", "--yes"]);
 }

@@ -1,7 +1,10 @@
 //! The server: restarts, ports, the data directory.
 
-use crate::harness::{Berth, finish};
-use std::net::TcpListener;
+use crate::harness::{Berth, finish, repository};
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
+};
 
 #[test]
 fn everything_is_there_after_a_restart() {
@@ -129,4 +132,60 @@ fn a_terraform_that_is_not_there_is_said_at_the_start() {
     let other = berth.home().join("other").to_string_lossy().into_owned();
     let text = berth.fails(&["server", "--port", "0", "--data", &other, "--terraform", "/nonexistent/terraform"]);
     assert!(text.contains("/nonexistent/terraform") && text.contains("hint: "), "{text}");
+}
+
+#[test]
+fn a_log_is_shown_where_no_websocket_gets_through() {
+    let berth = Berth::signed_in();
+    let token = berth.ok(&["tokens", "create", "--name", "plain"]);
+    let url = without_websockets(&berth.url);
+    let through =
+        |arguments: &[&str]| finish(berth.berth(arguments).env("BERTH_URL", &url).env("BERTH_SESSION_TOKEN", token.trim()));
+    let directory = repository().join("templates/local");
+    let pushed = through(&["templates", "push", "local", "--directory", &directory.to_string_lossy(), "--yes"]);
+    assert_eq!(pushed.code, Some(0), "{pushed:?}");
+    assert!(pushed.stderr.contains("Plan: 4 to add"), "{pushed:?}");
+    let created = through(&["create", "dev", "--template", "local", "--yes"]);
+    assert_eq!(created.code, Some(0), "{created:?}");
+    assert_eq!(created.stderr.matches("Apply complete!").count(), 1, "{created:?}");
+}
+
+/// A proxy that passes on everything but websockets. Ends with the process.
+fn without_websockets(url: &str) -> String {
+    let server = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let own = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let server = server.clone();
+            std::thread::spawn(move || pass_on(client, &server));
+        }
+    });
+    own
+}
+
+/// One connection; what its first request is decides, as a client opens another one for a websocket.
+fn pass_on(mut client: TcpStream, server: &str) {
+    let mut from_client = BufReader::new(client.try_clone().unwrap());
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        match from_client.read_line(&mut head) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+    if head.to_ascii_lowercase().contains("upgrade: websocket") {
+        let _gone = client.write_all(b"HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        return;
+    }
+    let mut to_server = TcpStream::connect(server).unwrap();
+    to_server.write_all(head.as_bytes()).unwrap();
+    let mut from_server = to_server.try_clone().unwrap();
+    let back = std::thread::spawn(move || {
+        let _ended = std::io::copy(&mut from_server, &mut client);
+        let _gone = client.shutdown(std::net::Shutdown::Both);
+    });
+    let _ended = std::io::copy(&mut from_client, &mut to_server);
+    let _gone = to_server.shutdown(std::net::Shutdown::Write);
+    back.join().unwrap();
 }

@@ -62,6 +62,15 @@ impl JobRef {
         }
     }
 
+    async fn lines(self, client: &Client, after: u64) -> Result<Vec<JobLog>, ClientError> {
+        match self {
+            Self::Build(id) => client.build_logs(id, after).await,
+            Self::Version(id) => client.version_logs(id, after).await,
+            Self::Repair(id) => client.repair_logs(id, after).await,
+            Self::DryRun { version, id } => client.dry_run_logs(version, id, after).await,
+        }
+    }
+
     async fn job(self, client: &Client) -> Result<Job, ClientError> {
         match self {
             Self::Build(id) => client.build(id).await.map(|build| build.job),
@@ -72,26 +81,16 @@ impl JobRef {
     }
 }
 
-/// Follows a job to its end. A stream that breaks is opened again where it stopped.
+/// Follows a job to its end. A stream that breaks is opened again where it stopped; while there is none, the lines are asked for.
 ///
 /// # Errors
 /// When the deployment refuses, or does not answer for a minute. A job that failed is not an error here.
 pub async fn job(client: &Client, job: JobRef, mut show: impl FnMut(&JobLog)) -> Outcome<Job> {
     let (mut after, mut silent_since) = (0, None);
     loop {
-        let step = async {
-            let mut follow = job.follow(client, after).await?;
-            while let Some(line) = follow.next().await {
-                let line = line?;
-                after = line.id;
-                show(&line);
-            }
-            Ok::<(), ClientError>(())
-        };
-        let followed = step.await;
-        let state = match followed {
+        let state = match follow(client, job, &mut after, &mut show).await {
             Ok(()) => job.job(client).await,
-            Err(error) if error.is_transient() => job.job(client).await,
+            Err(error) if error.is_without_socket() => ask(client, job, &mut after, &mut show).await,
             Err(error) => return Err(error.into()),
         };
         match state {
@@ -101,6 +100,27 @@ pub async fn job(client: &Client, job: JobRef, mut show: impl FnMut(&JobLog)) ->
         }
         sleep(REOPEN).await;
     }
+}
+
+/// Shows the lines after `after` as they come, until the stream ends.
+async fn follow(client: &Client, job: JobRef, after: &mut u64, show: &mut impl FnMut(&JobLog)) -> Result<(), ClientError> {
+    let mut follow = job.follow(client, *after).await?;
+    while let Some(line) = follow.next().await {
+        let line = line?;
+        *after = line.id;
+        show(&line);
+    }
+    Ok(())
+}
+
+/// Shows the lines after `after` that there are. The state is read first: of a job that had ended then, no line is missed.
+async fn ask(client: &Client, job: JobRef, after: &mut u64, show: &mut impl FnMut(&JobLog)) -> Result<Job, ClientError> {
+    let state = job.job(client).await?;
+    for line in job.lines(client, *after).await? {
+        *after = line.id;
+        show(&line);
+    }
+    Ok(state)
 }
 
 /// Lets a transient error pass for a while.

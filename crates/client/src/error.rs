@@ -106,6 +106,13 @@ impl ClientError {
         }
     }
 
+    /// Whether there is no websocket to be had there, though the same may be asked for plainly: a relay that sleeps or restarts, a proxy
+    /// that lets none through.
+    #[must_use]
+    pub fn is_without_socket(&self) -> bool {
+        self.is_transient() || matches!(self, Self::Api { status: 426, .. })
+    }
+
     pub(crate) fn from_reqwest(base: &str, error: &reqwest::Error) -> Self {
         let reason = if error.is_timeout() && !error.is_connect() {
             "no answer in time".to_owned()

@@ -33,7 +33,16 @@ impl Client {
         self.done(self.request(Method::PATCH, &["repairs", &segment(id), "cancel"])).await
     }
 
-    /// The lines of a repair's log after line `after`, and what comes, until it ends.
+    /// The lines of a repair's log after line `after`.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn repair_logs(&self, id: Uuid, after: u64) -> Result<Vec<JobLog>> {
+        let request = self.request(Method::GET, &["repairs", &segment(id), "logs"]);
+        self.json(request.query(&[("after", after)])).await
+    }
+
+    /// The same, and what comes, until the repair ends.
     ///
     /// # Errors
     /// Any [`crate::ClientError`].

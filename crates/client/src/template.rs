@@ -134,7 +134,16 @@ impl Client {
         self.get(&["templateversions", &segment(version), "dry-run", &segment(id), "resources"]).await
     }
 
-    /// The lines of a dry run's log after line `after`, and what comes, until it ends.
+    /// The lines of a dry run's log after line `after`.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn dry_run_logs(&self, version: Uuid, id: Uuid, after: u64) -> Result<Vec<JobLog>> {
+        let request = self.request(Method::GET, &["templateversions", &segment(version), "dry-run", &segment(id), "logs"]);
+        self.json(request.query(&[("after", after)])).await
+    }
+
+    /// The same, and what comes, until the dry run ends.
     ///
     /// # Errors
     /// Any [`crate::ClientError`].
