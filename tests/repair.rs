@@ -109,7 +109,7 @@ fn a_directory_that_no_state_knows_is_found_and_removed() {
     Terminal::start(&berth, &["repair", "dev"]).shows("leave it").types(&["Enter"]).shows("code=0");
     let deletes = || {
         let terminal = Terminal::start(&berth, &["repair", "dev"]);
-        terminal.shows("leave it").types(&["delete", "Enter"]).shows("for good, with what is in it?");
+        terminal.shows("delete it").types(&["Down", "Enter"]).shows("for good, with what is in it?");
         terminal
     };
     deletes().types(&["n", "Enter"]).shows("code=1");
