@@ -7,7 +7,7 @@ import pytest
 from py_mini_racer import MiniRacer
 
 from policy import like
-from stack import ROOT
+from stack import REGION, ROOT, Deployment
 
 ROUTES = re.findall(r'\b(get|post|put|patch|delete)\(\w+, "([^"]+)"', (ROOT / "functions/api/src/route.rs").read_text())
 VIEWER = "203.0.113.7"
@@ -126,13 +126,20 @@ def test_who_asks_is_said_by_the_edge_and_not_by_the_client(edge):
     ],
 )
 def test_pages_and_files_are_of_the_release(edge, path, file):
-    assert edge.ask("GET", path)[:2] == ("web", file)
+    assert edge.ask("GET", path)[:2] == ("web", f"/releases/0.1.0{file}")
     assert edge.ask("POST", path) is None
 
 
-def test_a_release_is_a_folder(deployment):
-    (web,) = [one for one in deployment.one("Edge/Distribution").properties["DistributionConfig"]["Origins"] if one["Id"] == "web"]
-    assert web["OriginPath"] == "/releases/0.1.0"
+def test_another_release_is_another_thing_to_cache():
+    edge = Edge(Deployment(Version="0.2.0-abc"))
+    assert edge.ask("GET", "/bin/berth-linux-amd64")[1] == "/releases/0.2.0-abc/bin/berth-linux-amd64"
+    # What is before it in the origin would not be part of the key that CloudFront caches by.
+    assert not any("OriginPath" in origin for origin in edge.configuration["Origins"])
+
+
+def test_names_are_free_for_a_stack_of_the_same_name_in_another_region(deployment):
+    for kind in ("AWS::CloudFront::Function", "AWS::CloudFront::ResponseHeadersPolicy", "AWS::CloudFront::OriginAccessControl"):
+        assert all(REGION in json.dumps(one.properties) for one in deployment.of(kind)), kind
 
 
 def test_nothing_that_the_api_answers_is_cached(edge):

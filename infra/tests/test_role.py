@@ -191,6 +191,7 @@ class Places:
         self.api = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:berth-api"
         self.logs = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/berth-api:log-stream:x"
         self.distribution = f"arn:aws:cloudfront::{ACCOUNT}:distribution/E123"
+        self.viewer = f"arn:aws:cloudfront::{ACCOUNT}:function/berth-{REGION}-viewer"
         self.stack = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/berth/0"
 
 
@@ -314,6 +315,7 @@ REACHES = [
     ("sts:AssumeRole", "api_role", {}),
     ("route53:ChangeResourceRecordSets", "zone", record("berth.example.com")),
     ("route53:ChangeResourceRecordSets", "zone", record("x.example.com", "relay.berth.example.com")),
+    ("cloudfront:UpdateFunction", "viewer", {}),
     ("cloudfront:UpdateDistribution", "distribution", {"aws_resourcetag_berth_deployment": "berth"}),
 ]
 
