@@ -1,6 +1,6 @@
 """The AWS shape on this machine: the templates of infra/ deployed to MiniStack, the real functions, runners and relay.
 
-    bed.py BINARIES TEMPLATES
+    bed.py BINARIES TEMPLATES [PARAMETER=VALUE...]
         Prints one line of JSON when the deployment answers, then answers commands: a line of JSON in, a line of JSON out. Ends, and
         ends everything that it started, when standard input closes or on SIGTERM.
 
@@ -26,6 +26,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
+import permissions
 from cloud import Cloud, free_port
 from deploy import VERSION, Stack
 from edge import Edge
@@ -37,7 +38,8 @@ LOG_BYTES = 6000
 
 
 class Bed:
-    def __init__(self, place, binaries, templates):
+    def __init__(self, place, binaries, templates, parameters):
+        self.parameters = parameters
         self.place, self.binaries = Path(place), Path(binaries)
         self.cloud = Cloud(place)
         self.edge = Edge()
@@ -51,6 +53,7 @@ class Bed:
         """Everything up; what a story must know."""
         self.cloud.start()
         self.pump.install()
+        permissions.install()
         zone = self.cloud.client("route53").create_hosted_zone(Name=DOMAIN, CallerReference="bed")["HostedZone"]["Id"]
         parameters = {
             "Domain": DOMAIN,
@@ -60,6 +63,7 @@ class Bed:
             "Version": VERSION,
             "RunnerImage": "berth-runner",
             "RelayImage": "berth-relay",
+            **self.parameters,
         }
         self.stack.deploy(parameters, {"BERTH_ACCESS_URL": self.edge.url, "BERTH_RELAY_URL": self.relay_url})
         self.stack.publish({"berth-linux-amd64": "berth", "berth-agent-linux-amd64": "berth-agent"})
@@ -119,11 +123,14 @@ class Bed:
         return None
 
     def do_sweep(self):
-        from ministack.services import scheduler
-
-        for key in list(scheduler._schedules._data):
-            scheduler._schedule_last_fired[key] = 0
-        scheduler._tick_schedules()
+        """What the schedule's rule does, now, and to its end. Meanwhile MiniStack fires the rule itself every minute."""
+        events, functions = self.cloud.client("events"), self.cloud.client("lambda")
+        for rule in events.list_rules()["Rules"]:
+            if "ScheduleExpression" in rule:
+                for target in events.list_targets_by_rule(Rule=rule["Name"])["Targets"]:
+                    said = functions.invoke(FunctionName=target["Arn"], Payload=target.get("Input", "{}"))
+                    if "FunctionError" in said:
+                        raise RuntimeError(said["Payload"].read().decode())
 
     def do_tasks(self):
         return {"running": self.pump.list(), "all": self.pump.all()}
@@ -172,8 +179,8 @@ def end_processes_of(place):
                 continue
 
 
-def serve(place, binaries, templates):
-    bed = Bed(place, binaries, templates)
+def serve(place, binaries, templates, *parameters):
+    bed = Bed(place, os.path.abspath(binaries), os.path.abspath(templates), dict(one.split("=", 1) for one in parameters))
     # What MiniStack prints is not an answer.
     answers, sys.stdout = sys.stdout, sys.stderr
     try:
@@ -190,12 +197,12 @@ def serve(place, binaries, templates):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) < 3:
         sys.exit(__doc__)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     home, code = tempfile.mkdtemp(prefix="berth-bed-"), 0
     try:
-        serve(home, *(os.path.abspath(one) for one in sys.argv[1:]))
+        serve(home, *sys.argv[1:])
     except Exception:
         traceback.print_exc()
         code = 1

@@ -14,6 +14,8 @@ import urllib.request
 from pathlib import Path
 
 REGION = "eu-central-1"
+# MiniStack's account.
+ACCOUNT = "000000000000"
 # A root key of MiniStack's: what the operator deploys with. The functions and tasks get their roles' own.
 OPERATOR = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION}
 # What a Lambda invocation may carry and answer, in bytes:

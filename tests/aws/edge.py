@@ -44,7 +44,8 @@ class Edge:
         for behavior in distribution["CacheBehaviors"].get("Items", []):
             host = hosts[behavior["TargetOriginId"]]
             if host.startswith("relay."):
-                upstream = (("127.0.0.1", relay), host)
+                # A relay without a name, as the bed's is, answers to addresses of loopback.
+                upstream = (("127.0.0.1", relay), f"127.0.0.1:{relay}")
                 self.behaviors.append((regular(behavior["PathPattern"]), upstream, viewer_function(client, behavior)))
             else:
                 others.append(behavior)

@@ -17,9 +17,8 @@ import subprocess
 import threading
 from pathlib import Path
 
-from cloud import REGION
+from cloud import ACCOUNT, REGION
 
-ACCOUNT = "000000000000"
 # Limits of RunTask: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
 STARTED_BY = re.compile(r"[A-Za-z0-9_/-]{0,128}")
 CLIENT_TOKEN = re.compile(r"[!-~]{0,64}")
