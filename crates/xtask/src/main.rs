@@ -1,8 +1,10 @@
-//! The project's own commands: `cargo demo` and `cargo xtask demo|test|check|bench`. Plain `std`, so that they start at once.
+//! The project's own commands: `cargo demo` and `cargo xtask demo|test|check|bench|dist`. Plain `std`, so that they start at once.
 
 mod bench;
 mod check;
 mod demo;
+mod dist;
+mod python;
 mod run;
 mod test;
 
@@ -14,7 +16,8 @@ usage: cargo xtask <command>
   demo [--once] [--data DIR] [--port N]   the main job, for real, on this machine (also: cargo demo)
   test [-- ARGS...]                       install what the tests need, then run all of them
   check                                   fmt, clippy, doc, deny, unused dependencies: exactly what CI runs
-  bench [--as-built] [NAME...]            measure against a rival in the same run, print the table";
+  bench [--as-built] [NAME...]            measure against a rival in the same run, print the table
+  dist [--arch arm64|x86_64] [--out DIR]  what an operator deploys without Rust: zips, programs, templates (docs/operator.md)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -24,6 +27,7 @@ fn main() -> ExitCode {
             "test" => test::test(rest),
             "check" => check::check(),
             "bench" => bench::bench(rest),
+            "dist" => dist::Options::parse(rest).and_then(|options| dist::dist(&options)),
             "help" | "--help" | "-h" => {
                 run::say(USAGE);
                 Ok(())

@@ -1,10 +1,10 @@
 //! `cargo xtask test`: installs what the tests need, then runs all of them.
 
-use crate::run::{Outcome, binaries, cargo, has, run, step};
-use std::{
-    fs,
-    process::{Command, Stdio},
+use crate::{
+    python::{self, Environment},
+    run::{Outcome, cargo, has, root, run, step},
 };
+use std::process::Command;
 
 /// A program that a test drives, and the Debian package that brings it.
 const PROGRAMS: &[(&str, &str)] = &[
@@ -19,14 +19,20 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("node", "nodejs"),
     ("strip", "binutils"),
 ];
-/// Python environments for the stand-ins of AWS, each in `target/NAME/VERSION`: packages from PyPI, pinned. A change of packages is a
-/// change of version.
-const ENVIRONMENTS: &[(&str, &str, &[&str])] = &[
-    // What templates build against.
-    ("moto", "5.2.5", &["moto[server]==5.2.5"]),
-    // What our own template is deployed to, see tests/aws/README.md.
-    ("bed", "1.5.33", &["ministack==1.5.33", "aws-sam-translator==1.115.0", "boto3==1.43.106"]),
-];
+/// The stand-in for AWS that templates build against.
+const MOTO: Environment = Environment { name: "moto", version: "5.2.5", packages: &["moto[server]==5.2.5"] };
+/// What our own template is deployed to, see tests/aws/README.md.
+const BED: Environment = Environment {
+    name: "bed",
+    version: "1.5.33",
+    packages: &["ministack==1.5.33", "aws-sam-translator==1.115.0", "boto3==1.43.106"],
+};
+/// What translates, validates and lints the template, and an engine for the distribution's viewer functions.
+const INFRA: Environment = Environment {
+    name: "infra",
+    version: "1.170.0",
+    packages: &["aws-sam-cli==1.170.0", "cfn-lint==1.58.0", "mini-racer==0.14.1", "pytest==9.2.0"],
+};
 
 /// Installs, builds, tests; then does the main job once.
 pub(crate) fn test(arguments: &[String]) -> Outcome {
@@ -37,6 +43,9 @@ pub(crate) fn test(arguments: &[String]) -> Outcome {
     let arguments = arguments.strip_prefix(&["--".to_owned()]).unwrap_or(arguments);
     run(cargo().args(["test", "--workspace", "--no-fail-fast"]).args(arguments))?;
     if arguments.is_empty() {
+        step("Running", "the tests of infra/");
+        let python = INFRA.programs()?.join("python");
+        run(Command::new(python).args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "infra/tests"]).current_dir(root()))?;
         step("Running", "the demo once");
         crate::demo::demo(&crate::demo::Options::once_as_built())?;
     }
@@ -52,14 +61,13 @@ pub(crate) fn install() -> Outcome {
                 .into(),
         );
     }
-    // Debian's Python leaves out what makes virtual environments.
-    if packages.contains(&"python3") || !python(&["-c", "import ensurepip, venv"]) {
+    if !python::makes_environments() {
         packages.push("python3-venv");
     }
     if !packages.is_empty() {
         apt_install(&packages)?;
     }
-    ENVIRONMENTS.iter().try_for_each(|(name, version, packages)| install_python(name, version, packages))
+    [MOTO, BED].iter().try_for_each(|environment| environment.programs().map(drop))
 }
 
 fn apt_install(packages: &[&str]) -> Outcome {
@@ -75,28 +83,4 @@ fn apt_install(packages: &[&str]) -> Outcome {
     };
     apt(&["update"])?;
     apt(&[&["install", "--no-install-recommends"], packages].concat())
-}
-
-fn python(arguments: &[&str]) -> bool {
-    let mut command = Command::new("python3");
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
-}
-
-/// Installs packages once, into a virtual environment below the target directory. One that was not finished is made anew.
-fn install_python(name: &str, version: &str, packages: &[&str]) -> Outcome {
-    let home = binaries(name)?.join(version);
-    let complete = home.join("complete");
-    if complete.is_file() {
-        return Ok(());
-    }
-    step("Installing", &format!("{} (once)", packages.join(", ")));
-    let hint = |error| {
-        format!("{error}\nhint: the AWS stories need {} from PyPI; is there a network, or a pip mirror?", packages.join(", "))
-    };
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home)).map_err(hint)?;
-    let mut pip = Command::new(home.join("bin/python"));
-    pip.args(["-m", "pip", "--quiet", "--disable-pip-version-check", "install"]).args(packages);
-    run(&mut pip).map_err(hint)?;
-    fs::write(&complete, "").map_err(|error| format!("cannot write {}: {error}", complete.display()))
 }
