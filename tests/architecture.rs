@@ -23,7 +23,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("berth-cli", &["berth-domain", "berth-wire", "berth-client", "berth-net"]),
     (
         "berth-local",
-        &["berth-domain", "berth-wire", "berth-store", "berth-api", "berth-dispatch", "berth-reap", "berth-sweep", "berth-relay"],
+        &[
+            "berth-domain",
+            "berth-wire",
+            "berth-aws",
+            "berth-store",
+            "berth-api",
+            "berth-dispatch",
+            "berth-reap",
+            "berth-sweep",
+            "berth-relay",
+        ],
     ),
     ("berth-tests", &[]),
     ("xtask", &[]),

@@ -13,8 +13,8 @@ PROGRAMS = {
     "dispatch": (["functions/dispatch/src/config.rs", LAMBDA], "Functions/Dispatch", set()),
     "reap": (["functions/reap/src/config.rs", LAMBDA], "Functions/Reap", set()),
     "sweep": (["functions/sweep/src/config.rs", LAMBDA], "Functions/Sweep", set()),
-    # A relay without TLS is for test beds; the port of address discovery is the one that clients expect.
-    "relay": (["relay/src/config.rs"], "Relay/TaskDefinition", {"BERTH_TLS", "BERTH_DISCOVERY_PORT"}),
+    # A relay without TLS is for test beds; the port of address discovery is the one that clients expect; a minute is right for records.
+    "relay": (["relay/src/config.rs"], "Relay/TaskDefinition", {"BERTH_TLS", "BERTH_DISCOVERY_PORT", "BERTH_DNS_TTL"}),
 }
 
 

@@ -1,9 +1,12 @@
 //! Who may use the relay: endpoints with a token of ours, made out to their own key, that was not revoked.
 
-use crate::presence::{Presence, lock};
+use crate::{
+    keys::Keys,
+    presence::{Presence, lock},
+};
 use berth_wire::{
     domain::Timestamp,
-    ticket::{RelayClaims, RelayRole, VerifyingKey},
+    ticket::{RelayClaims, RelayRole},
 };
 use iroh::EndpointId;
 use iroh_relay::{
@@ -26,8 +29,8 @@ const REVOKE_FOR: Duration = Duration::from_secs(5);
 /// What a relay needs to know. The two limits on numbers are apart, so that browsers cannot keep endpoints out, nor endpoints browsers.
 #[derive(Debug, Clone)]
 pub struct RelayConfig {
-    /// The key that signed the tokens.
-    pub verifying: VerifyingKey,
+    /// The keys that may have signed the tokens.
+    pub keys: Keys,
     /// The most endpoints at a time; 20 kB of memory each.
     pub endpoints_max: usize,
     /// The most other connections at a time: HTTP, websockets, and endpoints that have yet to prove themselves. Further ones wait.
@@ -43,9 +46,9 @@ pub struct RelayConfig {
 impl RelayConfig {
     /// The usual limits: 10 000 endpoints and 10 000 other connections, which fit the smallest Fargate task; 10 seconds for everything.
     #[must_use]
-    pub const fn new(verifying: VerifyingKey) -> Self {
+    pub const fn new(keys: Keys) -> Self {
         Self {
-            verifying,
+            keys,
             endpoints_max: 10_000,
             connections_max: 10_000,
             head_within: Duration::from_secs(10),
@@ -162,6 +165,8 @@ enum Refused {
     NoToken,
     #[error("the relay token is not valid: {0}")]
     Invalid(String),
+    #[error("the relay token is not valid: it is signed by a key that the relay does not know")]
+    UnknownKey,
     #[error("the relay token belongs to another endpoint")]
     Foreign,
     #[error("access was revoked")]
@@ -171,9 +176,9 @@ enum Refused {
 }
 
 impl Gate {
-    fn decide(&self, request: &ClientRequest) -> Result<(), Refused> {
+    async fn decide(&self, request: &ClientRequest) -> Result<(), Refused> {
         let endpoint = request.endpoint_id();
-        let claims = self.claims(request.auth_token().as_deref(), &endpoint.to_string())?;
+        let claims = self.claims(request.auth_token().as_deref(), &endpoint.to_string()).await?;
         let mut state = lock(&self.state);
         if state.revoked.contains(&claims.sub) {
             return Err(Refused::Revoked);
@@ -188,9 +193,10 @@ impl Gate {
         Ok(())
     }
 
-    fn claims(&self, token: Option<&str>, endpoint: &str) -> Result<RelayClaims, Refused> {
+    async fn claims(&self, token: Option<&str>, endpoint: &str) -> Result<RelayClaims, Refused> {
         let token = token.ok_or(Refused::NoToken)?;
-        let claims = self.config.verifying.relay(token).map_err(|error| {
+        let key = self.config.keys.of_ticket(token).await.ok_or(Refused::UnknownKey)?;
+        let claims = key.relay(token).map_err(|error| {
             let cause = error.source().map(ToString::to_string);
             Refused::Invalid(cause.unwrap_or_else(|| error.to_string()))
         })?;
@@ -217,7 +223,7 @@ struct Door(Arc<Gate>);
 
 impl AccessControl for Door {
     async fn on_connect(&self, request: &ClientRequest) -> Access {
-        match self.0.decide(request) {
+        match self.0.decide(request).await {
             Ok(()) => Access::Allow,
             Err(refused) => {
                 tracing::info!(endpoint.id = %request.endpoint_id(), reason = %refused, "endpoint refused at the relay");

@@ -1,5 +1,7 @@
 //! Which agents are connected. In memory only: a restart forgets it, and the agents come back within seconds.
 
+pub(crate) mod answer;
+
 use berth_wire::domain::Timestamp;
 use std::{
     collections::HashMap,

@@ -4,6 +4,7 @@
 
 use crate::{
     Relay, RelayConfig,
+    channel::Channel,
     socket::{Socket, Sockets},
     upgrade::Upgrade,
 };
@@ -11,6 +12,7 @@ use axum::{Router, body::Body, extract::ConnectInfo};
 use http::{Method, Request, Response, StatusCode};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
 use std::{
     convert::Infallible,
     io,
@@ -34,11 +36,27 @@ const GOODBYE: Duration = Duration::from_millis(500);
 /// Pause after an accept that failed for want of file descriptors, so that the loop does not spin.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
-/// Serves `router` and `relay` on `listener` until `drain` is cancelled; then takes no more connections, lets running requests end (see
+/// Where we listen, and whether TLS ends here.
+#[derive(Debug)]
+pub struct Port {
+    /// The socket.
+    pub listener: TcpListener,
+    /// The certificates; none on loopback, or behind something that ends TLS.
+    pub tls: Option<Arc<ServerConfig>>,
+}
+
+impl From<TcpListener> for Port {
+    fn from(listener: TcpListener) -> Self {
+        Self { listener, tls: None }
+    }
+}
+
+/// Serves `router` and `relay` on `port` until `drain` is cancelled; then takes no more connections, lets running requests end (see
 /// [`RelayConfig::drain_within`]), disconnects the endpoints, hangs up on the websockets that have not ended within half a second, and
 /// returns. `/relay`, `/ping` and `/generate_204` are the relay's, everything else is the router's, websockets included. Handlers find the
 /// peer's address as [`ConnectInfo<SocketAddr>`].
-pub async fn serve(listener: TcpListener, router: Router, relay: Relay, drain: CancellationToken) {
+pub async fn serve(port: impl Into<Port>, router: Router, relay: Relay, drain: CancellationToken) {
+    let Port { listener, tls } = port.into();
     let sockets = Sockets::new(relay.config().connections_max);
     let mut connections = JoinSet::new();
     loop {
@@ -50,7 +68,7 @@ pub async fn serve(listener: TcpListener, router: Router, relay: Relay, drain: C
         match accepted {
             Ok((socket, peer)) => {
                 let connection = Connection { router: router.clone(), relay: relay.clone(), peer, upgrade: Mutex::default() };
-                connections.spawn(connection.serve(socket, drain.clone()));
+                connections.spawn(connection.serve(socket, tls.clone(), drain.clone()));
             }
             // The peer's doing, and no reason to wait.
             Err(error) if is_aborted(&error) => tracing::debug!(%error, "a connection ended before it was accepted"),
@@ -119,23 +137,37 @@ struct Connection {
 }
 
 impl Connection {
-    async fn serve(self, socket: Socket, drain: CancellationToken) {
+    async fn serve(self, socket: Socket, tls: Option<Arc<ServerConfig>>, drain: CancellationToken) {
         let this = Arc::new(self);
-        this.answer_all(socket, &drain).await;
+        let Some(channel) = this.shake_hands(socket, tls, &drain).await else { return };
+        this.answer_all(channel, &drain).await;
         let upgrade = crate::presence::lock(&this.upgrade).take();
         if let Some(upgrade) = upgrade {
             this.admit(upgrade, &drain).await;
         }
     }
 
+    /// Whoever does not finish the handshake in time, or speaks no TLS, is hung up on.
+    async fn shake_hands(&self, socket: Socket, tls: Option<Arc<ServerConfig>>, drain: &CancellationToken) -> Option<Channel> {
+        let accepted = tokio::time::timeout(self.relay.config().head_within, Channel::accept(socket, tls));
+        match drain.run_until_cancelled(accepted).await? {
+            Ok(Ok(channel)) => Some(channel),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, peer = %self.peer, "no TLS connection");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
     /// Answers requests until the peer hangs up, is told to, or upgrades.
-    async fn answer_all(self: &Arc<Self>, socket: Socket, drain: &CancellationToken) {
+    async fn answer_all(self: &Arc<Self>, channel: Channel, drain: &CancellationToken) {
         let this = Arc::clone(self);
         let service = service_fn(move |request| {
             let this = Arc::clone(&this);
             async move { Ok::<_, Infallible>(this.answer(request).await) }
         });
-        let connection = http(self.relay.config()).serve_connection(TokioIo::new(socket), service).with_upgrades();
+        let connection = http(self.relay.config()).serve_connection(TokioIo::new(channel), service).with_upgrades();
         let mut connection = std::pin::pin!(connection);
         let result = tokio::select! {
             result = connection.as_mut() => result,

@@ -1,10 +1,12 @@
 //! The relay, the tailnet and our HTTP together, over real sockets on loopback.
 
 mod admission;
+mod api;
 mod http;
+mod tls;
 mod tunnel;
 
-use crate::{Presence, Relay, RelayConfig, serve};
+use crate::{Keys, Presence, Relay, RelayConfig, serve};
 use axum::{Router, extract::ConnectInfo, routing::get};
 use berth_net::{Identity, Session, Tailnet, TailnetConfig, splice};
 use berth_wire::{
@@ -42,7 +44,7 @@ impl World {
 
     pub(super) fn on(listener: TcpListener) -> Self {
         let key = SigningKey::new([7; 32]);
-        let relay = Relay::new(RelayConfig::new(key.verifying()));
+        let relay = Relay::new(RelayConfig::new(Keys::fixed(vec![key.verifying()])));
         let address = listener.local_addr().unwrap();
         let drain = CancellationToken::new();
         let mut tasks = JoinSet::new();

@@ -3,7 +3,7 @@
 //! [`iroh_relay::server::http_server::RelayService`] does the same, but wants the socket to be of a type of its own, which knows no slots, and
 //! does it in a task that nobody owns and that has no deadline. Its parts are public.
 
-use crate::{Relay, socket::Socket};
+use crate::{Relay, channel::Channel};
 use axum::body::Body;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -87,7 +87,7 @@ impl Upgrade {
 
     /// Lets the endpoint prove who it is, asks the gate, and hands the connection to the relay. The caller sets the deadline.
     pub(crate) async fn admit(self, relay: &Relay) -> Result<(), AdmitError> {
-        let upgraded = self.upgraded.await?.downcast::<TokioIo<Socket>>().map_err(|_| AdmitError::Foreign)?;
+        let upgraded = self.upgraded.await?.downcast::<TokioIo<Channel>>().map_err(|_| AdmitError::Foreign)?;
         if !upgraded.read_buf.is_empty() {
             return Err(AdmitError::Early);
         }
@@ -132,7 +132,7 @@ fn agree(headers: &HeaderMap) -> Result<(ProtocolVersion, Response<Body>), BadUp
 
 /// The binary frames of a WebSocket, as iroh's relay reads and writes them.
 #[derive(Debug)]
-struct Frames(WebSocketStream<Socket>);
+struct Frames(WebSocketStream<Channel>);
 
 impl Stream for Frames {
     type Item = Result<Bytes, StreamError>;
@@ -172,8 +172,8 @@ impl Sink<Bytes> for Frames {
 }
 
 impl ExportKeyingMaterial for Frames {
-    /// Without TLS in this process the endpoint signs a challenge instead.
-    fn export_keying_material<T: AsMut<[u8]>>(&self, _output: T, _label: &[u8], _context: Option<&[u8]>) -> Option<T> {
-        None
+    /// Where TLS does not end in this process there is none, and the endpoint signs a challenge instead.
+    fn export_keying_material<T: AsMut<[u8]>>(&self, output: T, label: &[u8], context: Option<&[u8]>) -> Option<T> {
+        self.0.get_ref().export_keying_material(output, label, context)
     }
 }

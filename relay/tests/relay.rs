@@ -7,7 +7,7 @@ use axum::{
     extract::ws::{WebSocket, WebSocketUpgrade},
     routing::get,
 };
-use berth_relay::{Relay, RelayConfig, serve};
+use berth_relay::{Keys, Relay, RelayConfig, serve};
 use berth_wire::{
     domain::Timestamp,
     ticket::{RelayRole, SigningKey},
@@ -49,7 +49,7 @@ struct World {
 impl World {
     async fn start(change: impl FnOnce(&mut RelayConfig)) -> Self {
         let key = SigningKey::new([7; 32]);
-        let mut config = RelayConfig::new(key.verifying());
+        let mut config = RelayConfig::new(Keys::fixed(vec![key.verifying()]));
         change(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (relay, address, drain) = (Relay::new(config), listener.local_addr().unwrap(), CancellationToken::new());

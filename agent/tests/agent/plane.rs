@@ -114,7 +114,7 @@ impl Plane {
     fn serve_on(&mut self, listener: TcpListener) {
         let (heard, scripts) = (Arc::clone(&self.heard), Arc::new(self.scripts.clone()));
         let router = router(Shared { heard, scripts, key: self.key.clone(), address: self.address });
-        let relay = berth_relay::Relay::new(RelayConfig::new(self.key.verifying()));
+        let relay = berth_relay::Relay::new(RelayConfig::new(berth_relay::Keys::fixed(vec![self.key.verifying()])));
         let drain = CancellationToken::new();
         let task = tokio::task::spawn(serve(listener, router, relay, drain.clone()));
         self.serving = Some((drain, AbortOnDropHandle::new(task)));

@@ -40,6 +40,9 @@ pub struct Options {
     /// Let clients and agents meet at the relay only, never directly
     #[arg(long, env = "BERTH_DISABLE_DIRECT_CONNECTIONS")]
     pub disable_direct_connections: bool,
+    /// A berth-relay elsewhere at which clients and agents meet, instead of this server itself
+    #[arg(long, value_name = "URL", env = "BERTH_RELAY_URL", hide = true)]
+    pub relay_url: Option<String>,
     /// Written with the URL once the server accepts connections
     #[arg(long, value_name = "FILE", hide = true)]
     pub ready_file: Option<PathBuf>,
@@ -57,6 +60,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// As given; the default needs the real port.
     pub access_url: Option<String>,
+    /// Where the relay is, when it is another process.
+    pub relay_url: Option<String>,
     /// The directory of our executables: `berth-runner` and `berth-agent` are siblings of this one.
     pub binaries: PathBuf,
     /// The flags that pass through.
@@ -125,8 +130,9 @@ impl Config {
         let path = options.data.clone().or_else(home).ok_or(ConfigError::NoHome)?;
         let data = make_private(&path).map_err(|source| ConfigError::Data { path, source })?;
         let access_url = options.access_url.as_deref().map(check_url).transpose()?;
+        let relay_url = options.relay_url.as_deref().map(check_url).transpose()?;
         let listen = SocketAddr::new(options.address, options.port);
-        Ok(Self { data, listen, access_url, binaries, options, environment })
+        Ok(Self { data, listen, access_url, relay_url, binaries, options, environment })
     }
 }
 

@@ -1,9 +1,11 @@
-//! Who is at the relay, for the API: the relay's own memory, since both are in this process.
+//! Who is at the relay, for the API: the relay's own memory when both are in this process, else it is asked.
 
-use berth_api::{Changes, Topic};
+use berth_api::{Changes, Clock, Presence, Topic};
+use berth_aws::{Aws, AwsError};
 use berth_domain::{AgentId, Timestamp};
+use berth_wire::ticket::SigningKey;
 use futures_util::future::BoxFuture;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -33,13 +35,23 @@ impl RelayPresence {
     }
 }
 
+/// A relay elsewhere, asked over HTTP as the API on AWS asks its own. Nothing of AWS is used but the way to make a request.
+///
+/// # Errors
+/// Never in practice: the environment given here is whole.
+pub(crate) fn elsewhere(url: &str, signing: SigningKey) -> Result<Arc<dyn Presence>, AwsError> {
+    let nowhere =
+        |name: &str| matches!(name, "AWS_REGION" | "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY").then(|| "none".to_owned());
+    Ok(Arc::new(berth_api::RelayPresence::new(Aws::from_env(nowhere)?, url, signing, Clock::system())))
+}
+
 fn poke(changes: &Changes, subject: &str) {
     if let Ok(agent) = subject.parse::<AgentId>() {
         changes.poke(Topic::Agent(agent));
     }
 }
 
-impl berth_api::Presence for RelayPresence {
+impl Presence for RelayPresence {
     fn connected<'a>(&'a self, agents: &'a [(AgentId, &'a str)]) -> BoxFuture<'a, BTreeMap<AgentId, Timestamp>> {
         let since = |&(agent, endpoint): &(AgentId, &str)| Some((agent, self.0.since(endpoint, &agent.to_string())?));
         Box::pin(std::future::ready(agents.iter().filter_map(since).collect()))

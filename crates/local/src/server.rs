@@ -4,13 +4,13 @@ use crate::{
     config::{Config, ConfigError},
     host,
     keys::{KeyError, Keys},
-    presence::RelayPresence,
+    presence::{self, RelayPresence},
     queue::Queue,
     task::Tasks,
 };
-use berth_api::{ApiConfig, App, Changes, Clock};
+use berth_api::{ApiConfig, App, Changes, Clock, Presence};
 use berth_domain::Secret;
-use berth_relay::{Relay, RelayConfig};
+use berth_relay::{Keys as RelayKeys, Relay, RelayConfig};
 use berth_store::{OpenError, SealError, Store};
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::{
@@ -93,20 +93,23 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let store = Store::open_local(&config.data).await?;
     let keys = Keys::open(&config.data)?;
     let (drain, trackers, changes) = (CancellationToken::new(), TaskTracker::new(), Changes::default());
-    let relay = Relay::new(RelayConfig::new(keys.ticket.verifying()));
+    let relay = Relay::new(RelayConfig::new(RelayKeys::fixed(vec![keys.ticket.verifying()])));
 
     let config = Arc::new(config);
     let (ended, ends) = mpsc::unbounded_channel();
     let tasks = Tasks::new(Arc::clone(&config), Arc::clone(&local_url), ended).map_err(ServeError::Data)?;
     let queue =
         Queue::start(&trackers, (store.clone(), changes.clone(), tasks.clone(), ends), config.options.builds_max, drain.clone());
-    let presence = RelayPresence::start(&trackers, relay.presence(), changes.clone(), drain.clone());
+    let presence: Arc<dyn Presence> = match &config.relay_url {
+        Some(url) => presence::elsewhere(url, keys.ticket.clone()).map_err(|error| ServeError::Relay(error.to_string()))?,
+        None => Arc::new(RelayPresence::start(&trackers, relay.presence(), changes.clone(), drain.clone())),
+    };
 
     let app = App {
         store,
         config: ApiConfig {
             access_url: access_url.to_string(),
-            relay_url: access_url.to_string(),
+            relay_url: config.relay_url.clone().unwrap_or_else(|| access_url.to_string()),
             sockets_url: None,
             binaries: Some(config.binaries.clone()),
             disable_direct_connections: config.options.disable_direct_connections,
@@ -114,7 +117,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         signing: keys.ticket,
         host_key_secret: Secret::new(keys.host_key_secret),
         announce: Arc::new(queue.clone()),
-        presence: Arc::new(presence),
+        presence,
         changes,
         clock: Clock::system(),
         drain: drain.clone(),

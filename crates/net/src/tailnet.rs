@@ -11,6 +11,7 @@ use berth_wire::{agent::Relay, tunnel::ALPN};
 use iroh::{
     Endpoint, RelayConfig, RelayMap, RelayMode, RelayUrl,
     endpoint::{IdleTimeout, QuicTransportConfig, VarInt, presets},
+    tls::CaTlsConfig,
 };
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
@@ -276,6 +277,7 @@ impl Drop for Inner {
 async fn bind(config: &TailnetConfig) -> Result<Endpoint, BindError> {
     let relay = relay_config(&config.relay)?;
     let loopback = relay.url.host_str().is_some_and(is_loopback);
+    let encrypted = relay.url.scheme() == "https";
     let map: RelayMap = relay.into();
     let mut builder = Endpoint::builder(presets::Minimal)
         .secret_key(config.identity.key())
@@ -283,6 +285,9 @@ async fn bind(config: &TailnetConfig) -> Result<Endpoint, BindError> {
         .transport_config(transport());
     if config.accept {
         builder = builder.alpns(vec![ALPN.to_vec()]);
+    }
+    if encrypted {
+        builder = builder.ca_tls_config(trusted());
     }
     if !loopback {
         builder = builder.proxy_from_env();
@@ -312,7 +317,14 @@ fn transport() -> QuicTransportConfig {
 
 fn relay_config(relay: &Relay) -> Result<RelayConfig, BindError> {
     let url: RelayUrl = relay.url.parse().map_err(|_| BindError::Relay(relay.url.clone()))?;
-    Ok(RelayConfig::new(url, None).with_auth_token(relay.token.expose().as_str()))
+    // Address discovery is TLS over UDP, with the relay's certificate: a relay without one has none.
+    let config = if url.scheme() == "https" { RelayConfig::from(url) } else { RelayConfig::new(url, None) };
+    Ok(config.with_auth_token(relay.token.expose().as_str()))
+}
+
+/// The public roots, and whatever the machine trusts besides: a company's proxy, or its own authority.
+fn trusted() -> CaTlsConfig {
+    CaTlsConfig::embedded().with_extra_roots(rustls_native_certs::load_native_certs().certs)
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -30,13 +30,15 @@ async fn only_a_token_of_ours_for_the_own_key_opens_the_relay() {
     let id = me.endpoint_id();
     let role = RelayRole::Agent;
     let good = world.key.relay(&id, role, subject, in_seconds(60)).unwrap();
+    let foreign = SigningKey::new([8; 32]).relay(&id, role, subject, in_seconds(60)).unwrap();
     let cases = [
         (Secret::new(String::new()), "no relay token"),
         (Secret::new("garbage".to_owned()), "not valid"),
         (world.key.relay(&id, role, subject, in_seconds(-60)).unwrap(), "ExpiredSignature"),
         (world.key.agent(&id, &id, (subject, "ada"), in_seconds(60)).unwrap(), "not valid"),
         (world.key.relay(&other.endpoint_id(), role, subject, in_seconds(60)).unwrap(), "another endpoint"),
-        (SigningKey::new([8; 32]).relay(&id, role, subject, in_seconds(60)).unwrap(), "InvalidSignature"),
+        (forged(&good, &foreign), "InvalidSignature"),
+        (foreign, "a key that the relay does not know"),
     ];
     for (token, words) in cases {
         let reason = refused(&world, me.clone(), token).await;
@@ -48,6 +50,13 @@ async fn only_a_token_of_ours_for_the_own_key_opens_the_relay() {
     tailnet.online(PATIENCE).await.unwrap();
     until("the agent is present", || world.presence().is_connected(&id).is_some()).await;
     tailnet.close().await;
+}
+
+/// A token of ours with the signature of another key.
+fn forged(good: &Secret, foreign: &Secret) -> Secret {
+    let (ours, _) = good.expose().rsplit_once('.').unwrap();
+    let (_, signature) = foreign.expose().rsplit_once('.').unwrap();
+    Secret::new(format!("{ours}.{signature}"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
