@@ -51,11 +51,16 @@ pub(crate) fn binaries() -> PathBuf {
     static CHECK: Once = Once::new();
     let directory = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_path_buf();
     CHECK.call_once(|| {
-        for name in ["berth", "berth-local", "berth-agent", "berth-runner"] {
+        for name in ["berth", "berth-local", "berth-agent", "berth-runner", "berth-relay"] {
             assert!(directory.join(name).is_file(), "{name} is not built; run `cargo xtask test`, which builds it first");
         }
     });
     directory
+}
+
+/// Whether a program is on PATH.
+pub(crate) fn has(program: &str) -> bool {
+    std::env::split_paths(&std::env::var("PATH").unwrap()).any(|directory| directory.join(program).is_file())
 }
 
 /// Runs a command to its end; one that does not end is a failure, not a hanging suite.

@@ -17,6 +17,7 @@ mod freeze;
 mod harness;
 mod moto;
 mod parameter;
+mod relay;
 mod repair;
 mod schedule;
 mod server;

@@ -16,6 +16,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("tmux", "tmux"),
     ("strace", "strace"),
     ("python3", "python3"),
+    ("pebble", "pebble"),
     ("node", "nodejs"),
     ("strip", "binutils"),
 ];
