@@ -156,7 +156,7 @@ def document():
     text += "With 1,000 developers the relay has 1 vCPU and 2 GB (`RelayCpu=1024 RelayMemory=2048`).\n\n"
     text += "## What to turn\n"
     text += "| parameter | saves |\n|---|---|\n"
-    text += f"| `RelaySleeps=true` | about ${relay(HOURS) - relay(9 * DAYS):.2f} where people work nine hours on 21 days; a start after a pause waits up to a minute |\n"
+    text += f"| `RelaySleeps=true` | about ${relay(HOURS) - relay(9 * DAYS):.2f} where people work nine hours on 21 days; a start after a pause waits a minute or two |\n"
     text += "| `RelayCapacity=FARGATE_SPOT` | more than half of the relay's processor and memory; AWS may move it with two minutes' notice |\n"
     text += f"| `KmsKey=aws` | ${PRICES['kms key'][0]:.2f}; the key is then Amazon's, and S3's permissions alone protect states |\n"
     text += "| `RunnerCapacity=FARGATE_SPOT` | about two thirds of the builds; a build that AWS ends fails, with its state kept |\n\n"
