@@ -224,6 +224,14 @@ def test_alarms_say_where_to_read_on(deployment):
         assert re.search(rf"^### {re.escape(heading.lower())}$", guide, re.MULTILINE), heading
 
 
+def test_the_guide_names_outputs_and_parameters_that_are_there():
+    guide, template = (ROOT / "docs/operator.md").read_text(), source("template.yaml")
+    outputs = set(re.findall(r"OutputKey=='(\w+)'", guide))
+    given = set(re.findall(r"\b([A-Z][A-Za-z]+)=", " ".join(re.findall(r"sam deploy --parameter-overrides (.+)", guide))))
+    assert len(outputs) >= 2 and outputs <= set(template["Outputs"])
+    assert len(given) >= 6 and given <= set(template["Parameters"])
+
+
 def test_files_name_only_files_that_are_there():
     for path in INFRA.glob("*.yaml"):
         for name in re.findall(r"\b(?:docs|crates|infra)/[\w/]+\.\w+", path.read_text()):
