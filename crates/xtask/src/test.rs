@@ -15,6 +15,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("curl", "curl"),
     ("tmux", "tmux"),
     ("strace", "strace"),
+    ("unzip", "unzip"),
     ("python3", "python3"),
     ("pebble", "pebble"),
     ("node", "nodejs"),

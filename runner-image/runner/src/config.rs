@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, time::Duration};
 use berth_domain::{Secret, TaskId, limit::HEARTBEAT_SECONDS};
 use uuid::Uuid;
 
-use crate::environment;
+use crate::{
+    environment,
+    terraform::user::{User, UserError},
+};
 
 /// Where Terraform is downloaded from unless the operator says otherwise.
 const RELEASES_URL: &str = "https://releases.hashicorp.com";
@@ -27,6 +30,11 @@ pub struct Config {
     pub terraform_bin: Option<PathBuf>,
     /// Where a downloaded Terraform and provider packages are kept (`BERTH_DATA_DIR`, else `BERTH_CACHE_DIR`).
     pub data_dir: Option<PathBuf>,
+    /// As whom Terraform runs, when not as the runner (`BERTH_TERRAFORM_USER`, a user name or `uid:gid`).
+    pub terraform_user: Option<User>,
+    /// Provider packages that came with the runner, never written to; looked into before `data_dir` and the registries
+    /// (`BERTH_PROVIDER_MIRROR`, see [`crate::package`] for its layout).
+    pub provider_mirror: Option<PathBuf>,
     /// The site that Terraform is downloaded from (`BERTH_TERRAFORM_RELEASES_URL`).
     pub releases_url: String,
     /// A Terraform CLI configuration, for provider mirrors (`BERTH_TERRAFORM_CLI_CONFIG`).
@@ -97,6 +105,8 @@ impl Config {
             task: reader.needed("BERTH_TASK_ID")?.parse().map_err(|_| malformed("BERTH_TASK_ID", "a UUID"))?,
             terraform_bin: reader.path("BERTH_TERRAFORM_BIN"),
             data_dir: reader.path("BERTH_DATA_DIR").or_else(|| reader.path("BERTH_CACHE_DIR")),
+            terraform_user: reader.terraform_user()?,
+            provider_mirror: reader.path("BERTH_PROVIDER_MIRROR"),
             releases_url: reader.text("BERTH_TERRAFORM_RELEASES_URL")?.unwrap_or_else(|| RELEASES_URL.to_owned()),
             terraform_cli_config: reader.path("BERTH_TERRAFORM_CLI_CONFIG"),
             provider_plugin: reader.path("BERTH_PROVIDER_PLUGIN"),
@@ -124,6 +134,16 @@ impl Reader<'_> {
 
     fn needed(&self, name: &'static str) -> Result<String, ConfigError> {
         self.text(name)?.ok_or(ConfigError::Missing(name))
+    }
+
+    /// Workspaces that are processes of this machine belong to the runner's user, and so does the provider that starts them.
+    fn terraform_user(&self) -> Result<Option<User>, ConfigError> {
+        let name = "BERTH_TERRAFORM_USER";
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        if self.path("BERTH_PROCESS_ROOT").is_some() {
+            return Err(malformed(name, "possible beside BERTH_PROCESS_ROOT"));
+        }
+        text.parse().map(Some).map_err(|error: UserError| malformed(name, error.0))
     }
 
     fn path(&self, name: &'static str) -> Option<PathBuf> {

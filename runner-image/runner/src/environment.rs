@@ -36,6 +36,9 @@ const NAMES: &[&str] = &[
     "all_proxy",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
+    // Where a program in a Fargate task learns which task and Region it is in (Amazon ECS, task metadata endpoint version 4).
+    "ECS_CONTAINER_METADATA_URI",
+    "ECS_CONTAINER_METADATA_URI_V4",
 ];
 /// Prefixes of the names by which providers find their clouds.
 const PREFIXES: &[&str] = &["AWS_", "ARM_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "KUBE", "DOCKER_"];

@@ -48,11 +48,34 @@ pub(crate) async fn keep(work: &Work, room: &Room, warnings: &mut Vec<String>) -
 
 /// Keeps the packages that an `init` installed, for the builds to come on this machine. A machine that cannot keep them works, slowly.
 pub(crate) async fn keep_packages(work: &Work, room: &Room) {
-    let Some(packages) = packages(work) else { return };
-    let directory = room.directory();
+    let (packages, directory) = (packages(work), room.directory());
+    if !packages.keeps() {
+        return say_downloaded(work, room, &packages);
+    }
     let kept = spawn_blocking(move || packages.keep(&Lock::read(&directory)?, &directory)).await;
     if let Err(error) = kept.map_err(std::io::Error::other).and_then(|kept| kept) {
         work.log.warn(&format!("provider packages are not kept, so that each build downloads them again: {error}"));
+    }
+}
+
+/// A machine that keeps nothing downloads again each time: that is said, with what to do about it.
+fn say_downloaded(work: &Work, room: &Room, packages: &Packages) {
+    let lock = Lock::read(&room.directory()).unwrap_or_default();
+    let ours = |locked: &&template::Locked| template::is_our_source(&locked.source);
+    let (baked, fetched): (Vec<_>, Vec<_>) =
+        lock.providers.iter().filter(|locked| !ours(locked)).partition(|locked| packages.is_baked(locked));
+    say_baked(work, baked.into_iter());
+    if !fetched.is_empty() {
+        let names = fetched.into_iter().map(template::Locked::short).collect::<Vec<_>>().join(", ");
+        work.log
+            .say(&format!("From the registry, and so again in each build: {names} (the runner image can bring providers along)"));
+    }
+}
+
+fn say_baked<'a>(work: &Work, baked: impl Iterator<Item = &'a template::Locked>) {
+    let names = baked.map(template::Locked::short).collect::<Vec<_>>().join(", ");
+    if !names.is_empty() {
+        work.log.say(&format!("From the runner's image: {names}"));
     }
 }
 
@@ -71,6 +94,7 @@ pub(crate) async fn lay(work: &Work, frozen: &Frozen, room: &mut Room) -> Result
     };
     let has_all_modules = modules.is_some() == frozen.modules.is_some();
     let lock = Lock::parse(&frozen.lock);
+    say_baked(work, lock.providers.iter().filter(|locked| packages(work).is_baked(locked)));
     let laying = Laying { lock: lock.clone(), text: frozen.lock.clone(), modules, packages: packages(work) };
     let directory = room.directory();
     let missing = spawn_blocking(move || laying.run(&directory)).await;
@@ -96,8 +120,7 @@ pub(crate) async fn lay(work: &Work, frozen: &Frozen, room: &mut Room) -> Result
 
 /// What Terraform refused to start is removed, so that the `init` that follows installs it anew.
 pub(crate) async fn remove_damaged(work: &Work, room: &Room) {
-    let Some(packages) = packages(work) else { return };
-    let directory = room.directory();
+    let (packages, directory) = (packages(work), room.directory());
     let removed = spawn_blocking(move || {
         packages.remove_damaged(&Lock::read(&directory)?)?;
         let laid = directory.join(".terraform/providers");
@@ -108,9 +131,9 @@ pub(crate) async fn remove_damaged(work: &Work, room: &Room) {
     }
 }
 
-/// The packages of this machine, when it keeps any.
-pub(crate) fn packages(work: &Work) -> Option<Packages> {
-    work.config.data_dir.as_deref().map(Packages::new)
+/// The packages of this machine.
+pub(crate) fn packages(work: &Work) -> Packages {
+    Packages::new(work.config.provider_mirror.as_deref(), work.config.data_dir.as_deref())
 }
 
 /// The kept modules; `None` when they are gone or damaged: a build must not fail for that, least of all a delete.
@@ -131,7 +154,7 @@ struct Laying {
     lock: Lock,
     text: String,
     modules: Option<Bytes>,
-    packages: Option<Packages>,
+    packages: Packages,
 }
 
 impl Laying {
@@ -143,10 +166,7 @@ impl Laying {
         if let Some(modules) = &self.modules {
             module::lay(modules, directory).map_err(std::io::Error::other)?;
         }
-        let missing = match &self.packages {
-            Some(packages) => packages.lay(&self.lock, directory)?,
-            None => self.lock.providers.iter().collect(),
-        };
+        let missing = self.packages.lay(&self.lock, directory)?;
         Ok(missing.into_iter().map(template::Locked::short).collect())
     }
 }

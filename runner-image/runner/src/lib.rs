@@ -23,6 +23,7 @@ pub mod module;
 #[cfg(test)]
 mod mutation;
 pub mod package;
+mod plain;
 pub mod plan;
 pub mod progress;
 mod repair;
@@ -100,7 +101,10 @@ pub enum RunnerError {
 /// # Errors
 /// When the job cannot be claimed or its outcome cannot be reported. A job that fails is not an error of the runner.
 pub async fn run(config: Config) -> Result<Ended, RunnerError> {
-    hide();
+    if config.terraform_user.is_some() {
+        // What the runner lays out is for its group too, to which Terraform belongs, and for nobody else.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(terraform::guard::SHARED_MASK));
+    }
     let begun = std::time::Instant::now();
     let config = Arc::new(config);
     let stops = Stops::default();
@@ -149,9 +153,9 @@ fn limits(job: &Job) -> Limits {
     Limits { timeout: or(own.0, limit::BUILD_TIMEOUT_SECONDS), silence: or(own.1, limit::BUILD_SILENCE_SECONDS) }
 }
 
-/// Makes the process unreadable to others of the same user: the template's code must find neither the session nor the token in
-/// `/proc/<pid>`.
-fn hide() {
+/// Makes the process unreadable to others of the same user, and to a core dump: the template's code must find neither the session nor
+/// the token in `/proc/<pid>`. Before anything else.
+pub fn hide() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
         tracing::warn!(%error, "the runner's memory stays readable to its user");

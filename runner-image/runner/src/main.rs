@@ -12,6 +12,7 @@ const CANNOT_EXECUTE: u8 = 126;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
+    berth_runner::hide();
     if std::env::args_os().nth(1).is_some_and(|verb| verb == guard::VERB) {
         return match guard::run(std::env::args_os().skip(2)) {
             Ok(code) => ExitCode::from(code),

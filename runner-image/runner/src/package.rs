@@ -5,6 +5,8 @@
 //! that several runners may do it at once; nobody changes one that is there. Whoever removes the directory loses nothing: the next
 //! build that misses a package runs `init` and keeps it again. Terraform itself checks a package against the lock file's checksums
 //! whenever it starts the provider.
+//!
+//! A runner's image can bring packages along in a directory of the same layout, which is never written to; it is looked into first.
 
 use std::{
     fs,
@@ -31,26 +33,56 @@ const PROVIDERS: &str = ".terraform/providers";
 /// The packages of one machine.
 #[derive(Debug, Clone)]
 pub struct Packages {
-    root: PathBuf,
+    /// What came with the runner.
+    baked: Option<PathBuf>,
+    /// What this machine keeps; `None` when it keeps nothing.
+    kept: Option<PathBuf>,
     platform: String,
 }
 
 impl Packages {
-    /// The packages kept below a data directory.
+    /// The packages that came with the runner, and those kept below a data directory.
     #[must_use]
-    pub fn new(data_dir: &Path) -> Self {
-        Self { root: data_dir.join("providers"), platform: platform() }
+    pub fn new(baked: Option<&Path>, data_dir: Option<&Path>) -> Self {
+        Self { baked: baked.map(Path::to_owned), kept: data_dir.map(|data_dir| data_dir.join("providers")), platform: platform() }
     }
 
-    fn place(&self, locked: &Locked) -> PathBuf {
-        self.root.join(&locked.source).join(&locked.version).join(&self.platform)
+    fn path_in(&self, root: &Path, locked: &Locked) -> PathBuf {
+        root.join(&locked.source).join(&locked.version).join(&self.platform)
+    }
+
+    /// Where a package that the lock knows is.
+    fn place(&self, locked: &Locked) -> Option<PathBuf> {
+        let is_whole = |place: &PathBuf| place.is_dir() && known(place).is_some_and(|h1| locked.hashes.contains(&h1));
+        [&self.baked, &self.kept].into_iter().flatten().map(|root| self.path_in(root, locked)).find(is_whole)
     }
 
     /// Whether a package that the lock knows is there.
     #[must_use]
     pub fn has(&self, locked: &Locked) -> bool {
-        let place = self.place(locked);
-        place.is_dir() && known(&place).is_some_and(|h1| locked.hashes.contains(&h1))
+        self.place(locked).is_some()
+    }
+
+    /// Whether it came with the runner.
+    #[must_use]
+    pub fn is_baked(&self, locked: &Locked) -> bool {
+        self.baked.as_ref().is_some_and(|root| self.place(locked).is_some_and(|place| place.starts_with(root)))
+    }
+
+    /// Whether this machine keeps packages.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// The addresses of the providers that came with the runner, in whatever version.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn baked_sources(&self) -> io::Result<Vec<String>> {
+        let Some(root) = &self.baked else { return Ok(Vec::new()) };
+        let sources = below(root, 3)?.into_iter();
+        Ok(sources.filter_map(|source| Some(source.strip_prefix(root).ok()?.to_string_lossy().into_owned())).collect())
     }
 
     /// Keeps every package of the lock that an `init` installed in `directory` and that is not kept yet. Blocking. Files are linked
@@ -59,24 +91,25 @@ impl Packages {
     /// # Errors
     /// When the disk refuses, or a copy is not what the lock says.
     pub fn keep(&self, lock: &Lock, directory: &Path) -> io::Result<()> {
+        let Some(root) = &self.kept else { return Ok(()) };
         for locked in lock.providers.iter().filter(|locked| !is_our_source(&locked.source)) {
             let installed = directory.join(PROVIDERS).join(&locked.source).join(&locked.version).join(&self.platform);
             if installed.is_dir() && !self.has(locked) {
-                self.keep_one(locked, &installed)?;
+                self.keep_one(root, locked, &installed)?;
             }
         }
         Ok(())
     }
 
-    fn keep_one(&self, locked: &Locked, installed: &Path) -> io::Result<()> {
-        fs::create_dir_all(&self.root)?;
-        self.remove_unfinished();
-        let place = self.place(locked);
+    fn keep_one(&self, root: &Path, locked: &Locked, installed: &Path) -> io::Result<()> {
+        fs::create_dir_all(root)?;
+        remove_unfinished(root);
+        let place = self.path_in(root, locked);
         if place.is_dir() {
             // Either another one of the same version, or one whose keeper was killed before it wrote the checksum.
-            return if known(&place).is_some() { Ok(()) } else { self.note(&place, &h1(&place)?) };
+            return if known(&place).is_some() { Ok(()) } else { note(root, &place, &h1(&place)?) };
         }
-        let unfinished = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(&self.root)?;
+        let unfinished = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(root)?;
         let package = unfinished.path().join(&self.platform);
         let is_copy = copy(&installed.canonicalize()?, &package, 0)?;
         let only = match locked.hashes.iter().filter(|hash| hash.starts_with("h1:")).collect::<Vec<_>>().as_slice() {
@@ -87,33 +120,11 @@ impl Packages {
         if !locked.hashes.contains(&h1) {
             return Err(io::Error::other(format!("the package of {} is not the one that was locked", locked.short())));
         }
-        fs::create_dir_all(place.parent().unwrap_or(&self.root))?;
+        fs::create_dir_all(place.parent().unwrap_or(root))?;
         match fs::rename(&package, &place) {
-            Ok(()) => self.note(&place, &h1),
+            Ok(()) => note(root, &place, &h1),
             Err(_) if place.is_dir() => Ok(()), // another runner was faster
             Err(error) => Err(error),
-        }
-    }
-
-    /// Writes a package's checksum beside it; until then nobody uses it.
-    fn note(&self, place: &Path, h1: &str) -> io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.root)?;
-        file.write_all(h1.as_bytes())?;
-        file.persist(checksum_file(place)).map(drop).map_err(|error| error.error)
-    }
-
-    fn remove_unfinished(&self) {
-        let is_old = |entry: &fs::DirEntry| {
-            let changed = entry.metadata().and_then(|about| about.modified()).ok();
-            let age = changed.and_then(age);
-            entry.file_name().to_string_lossy().starts_with(UNFINISHED) && age.is_some_and(|age| age > UNFINISHED_AFTER)
-        };
-        for entry in fs::read_dir(&self.root).into_iter().flatten().flatten().filter(is_old) {
-            let path = entry.path();
-            let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-            if let Err(error) = removed {
-                tracing::warn!(%error, "an unfinished provider package stays behind");
-            }
         }
     }
 
@@ -124,34 +135,26 @@ impl Packages {
     pub fn lay<'a>(&self, lock: &'a Lock, directory: &Path) -> io::Result<Vec<&'a Locked>> {
         let mut missing = Vec::new();
         for locked in &lock.providers {
-            if !self.has(locked) {
+            let Some(place) = self.place(locked) else {
                 missing.push(locked);
                 continue;
-            }
+            };
             let parent = directory.join(PROVIDERS).join(&locked.source).join(&locked.version);
             fs::create_dir_all(&parent)?;
-            symlink(self.place(locked), parent.join(&self.platform))?;
+            symlink(place, parent.join(&self.platform))?;
         }
         Ok(missing)
     }
 
-    /// Makes a mirror for an `init` at `at`: all that is kept here, without the packages whose checksum a lock file of the template does
+    /// Makes a mirror for an `init` at `at`: all that is here, without the packages whose checksum a lock file of the template does
     /// not know. Those are downloaded, and checked by their zip's checksum.
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn mirror(&self, lock: &Lock, at: &Path) -> io::Result<()> {
         fs::create_dir_all(at)?;
-        for place in below(&self.root, 5)? {
-            let Ok(relative) = place.strip_prefix(&self.root) else { continue };
-            let Some(version) = relative.parent() else { continue };
-            let source = version.parent().map(|source| source.to_string_lossy().into_owned()).unwrap_or_default();
-            let Some(h1) = known(&place) else { continue };
-            if lock.get(&source).is_some_and(|locked| !locked.hashes.contains(&h1)) {
-                continue;
-            }
-            fs::create_dir_all(at.join(version))?;
-            symlink(&place, at.join(relative))?;
+        for root in [&self.baked, &self.kept].into_iter().flatten() {
+            mirror(root, lock, at)?;
         }
         Ok(())
     }
@@ -162,8 +165,9 @@ impl Packages {
     /// # Errors
     /// When the disk refuses.
     pub fn remove_damaged(&self, lock: &Lock) -> io::Result<()> {
-        for locked in lock.providers.iter().filter(|locked| self.has(locked)) {
-            let place = self.place(locked);
+        let Some(root) = &self.kept else { return Ok(()) };
+        for locked in lock.providers.iter().filter(|locked| self.has(locked) && !self.is_baked(locked)) {
+            let place = self.path_in(root, locked);
             if h1(&place).is_ok_and(|h1| known(&place) == Some(h1)) {
                 continue;
             }
@@ -172,6 +176,47 @@ impl Packages {
         }
         Ok(())
     }
+}
+
+/// Writes a package's checksum beside it; until then nobody uses it.
+fn note(root: &Path, place: &Path, h1: &str) -> io::Result<()> {
+    let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(root)?;
+    file.write_all(h1.as_bytes())?;
+    file.persist(checksum_file(place)).map(drop).map_err(|error| error.error)
+}
+
+fn remove_unfinished(root: &Path) {
+    let is_old = |entry: &fs::DirEntry| {
+        let changed = entry.metadata().and_then(|about| about.modified()).ok();
+        let age = changed.and_then(age);
+        entry.file_name().to_string_lossy().starts_with(UNFINISHED) && age.is_some_and(|age| age > UNFINISHED_AFTER)
+    };
+    for entry in fs::read_dir(root).into_iter().flatten().flatten().filter(is_old) {
+        let path = entry.path();
+        let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        if let Err(error) = removed {
+            tracing::warn!(%error, "an unfinished provider package stays behind");
+        }
+    }
+}
+
+/// Links the packages below `root` at `at`; what is there already stays.
+fn mirror(root: &Path, lock: &Lock, at: &Path) -> io::Result<()> {
+    for place in below(root, 5)? {
+        let Ok(relative) = place.strip_prefix(root) else { continue };
+        let Some(version) = relative.parent() else { continue };
+        let source = version.parent().map(|source| source.to_string_lossy().into_owned()).unwrap_or_default();
+        let Some(h1) = known(&place) else { continue };
+        if lock.get(&source).is_some_and(|locked| !locked.hashes.contains(&h1)) {
+            continue;
+        }
+        fs::create_dir_all(at.join(version))?;
+        match symlink(&place, at.join(relative)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made?,
+        }
+    }
+    Ok(())
 }
 
 /// `linux_amd64`: Go's names, as Terraform uses them.
@@ -194,7 +239,7 @@ fn age(changed: SystemTime) -> Option<Duration> {
 
 /// The checksum of a kept package; `None` when it is not whole yet.
 fn known(place: &Path) -> Option<String> {
-    fs::read_to_string(checksum_file(place)).ok()
+    fs::read_to_string(checksum_file(place)).ok().map(|text| text.trim().to_owned())
 }
 
 fn checksum_file(place: &Path) -> PathBuf {
@@ -319,7 +364,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let directory = installed(home.path());
         let lock = locked(&sum(home.path()));
-        let packages = Packages::new(&home.path().join("data"));
+        let packages = Packages::new(None, Some(&home.path().join("data")));
         packages.keep(&lock, &directory).unwrap();
         packages.keep(&lock, &directory).unwrap();
         fs::remove_dir_all(&directory).unwrap();
@@ -339,7 +384,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let directory = installed(home.path());
         let lock = locked(&sum(home.path()));
-        let packages = Packages::new(&home.path().join("data"));
+        let packages = Packages::new(None, Some(&home.path().join("data")));
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| packages.keep(&lock, &directory).unwrap());
@@ -354,9 +399,9 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let directory = installed(home.path());
         let lock = locked(&sum(home.path()));
-        let packages = Packages::new(&home.path().join("data"));
+        let packages = Packages::new(None, Some(&home.path().join("data")));
         packages.keep(&lock, &directory).unwrap();
-        let checksum = checksum_file(&packages.place(&lock.providers[0]));
+        let checksum = checksum_file(&packages.place(&lock.providers[0]).unwrap());
         fs::remove_file(&checksum).unwrap();
         assert!(!packages.has(&lock.providers[0]), "nobody uses it before its checksum is there");
         packages.keep(&lock, &directory).unwrap();
@@ -371,11 +416,11 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let directory = installed(home.path());
         let lock = locked(&sum(home.path()));
-        let packages = Packages::new(&home.path().join("data"));
+        let packages = Packages::new(None, Some(&home.path().join("data")));
         let missing: Vec<_> = packages.lay(&lock, home.path()).unwrap().into_iter().map(Locked::short).collect();
         assert_eq!(missing, ["example/tiny 1.2.3"]);
         packages.keep(&lock, &directory).unwrap();
-        fs::write(packages.place(&lock.providers[0]).join("docs/README"), "tampered\n").unwrap();
+        fs::write(packages.place(&lock.providers[0]).unwrap().join("docs/README"), "tampered\n").unwrap();
         packages.remove_damaged(&lock).unwrap();
         assert!(!packages.has(&lock.providers[0]));
     }
@@ -385,7 +430,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let directory = installed(home.path());
         let (mine, other) = (locked(&sum(home.path())), locked("h1:another-platform"));
-        let packages = Packages::new(&home.path().join("data"));
+        let packages = Packages::new(None, Some(&home.path().join("data")));
         packages.mirror(&mine, &home.path().join("empty")).unwrap();
         packages.keep(&mine, &directory).unwrap();
         let in_mirror = |lock: &Lock, name: &str| {

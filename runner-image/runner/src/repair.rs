@@ -17,7 +17,7 @@ use berth_domain::{Stray, StrayRef};
 use berth_wire::runner::{Finish, Outcome, Repair};
 
 use crate::{
-    environment,
+    environment, plain,
     resources::State,
     state::STATE_FILE,
     terraform::Ended,
@@ -139,7 +139,7 @@ fn empty(directory: &Path, doomed: &[Found]) -> std::io::Result<()> {
 /// The ids of those that are still in the state that they were imported into.
 fn remaining(directory: &Path, doomed: &[Found]) -> Vec<String> {
     let id = |number: &str| number.parse().ok().and_then(|number: usize| doomed.get(number)).map(|one| one.stray.id.clone());
-    let state = fs::read(directory.join(STATE_FILE)).ok();
+    let state = plain::read(&directory.join(STATE_FILE)).ok();
     let state = state.as_deref().and_then(|bytes| State::parse(bytes).ok());
     state.iter().flat_map(State::nodes).filter_map(|node| id(node.name.strip_prefix(LABEL)?)).collect()
 }

@@ -2,7 +2,9 @@
 
 use std::{
     fs, io,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 
 use berth_domain::Adoption;
@@ -13,9 +15,11 @@ use tempfile::TempDir;
 use crate::{
     archive::{self, ArchiveError},
     package::Packages,
+    plain,
     resources::{ResourceError, State},
     state::{STATE_FILE, Version},
     template::{self, Lock, Template},
+    terraform::{User, guard},
 };
 
 /// Overrides a `backend` or `cloud` block in a file of the template that we could not read: the state is a local file.
@@ -52,6 +56,15 @@ pub struct Room {
     pub template: Template,
     /// Whether its lock file is the one that the import kept, from which an `init` must not depart.
     pub is_pinned: bool,
+    /// Who has it, when not the runner's user.
+    guest: Option<Guest>,
+}
+
+/// Terraform's user, and the executable that acts as it.
+#[derive(Debug)]
+struct Guest {
+    user: User,
+    runner: PathBuf,
 }
 
 impl Room {
@@ -64,7 +77,7 @@ impl Room {
         // The name tells whose it is: a runner that was killed cannot remove it.
         let prefix = format!("berth-{}-", std::process::id());
         let outer = tempfile::Builder::new().prefix(&prefix).permissions(private).tempdir()?;
-        let mut room = Self { outer, template: Template::default(), is_pinned: false };
+        let mut room = Self { outer, template: Template::default(), is_pinned: false, guest: None };
         let directory = room.directory();
         fs::create_dir(&directory)?;
         archive::unpack(archive, &directory)?;
@@ -94,6 +107,18 @@ impl Room {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.outer.path().join("provider.sock")
+    }
+
+    /// Gives the working directory to Terraform's user, and lets it read what is beside it. Once, when all is laid out and before
+    /// anything of the template runs. Blocking.
+    ///
+    /// # Errors
+    /// When the disk refuses, or the runner may not.
+    pub fn hand_over(&mut self, user: User, runner: &Path) -> io::Result<()> {
+        self.guest = Some(Guest { user, runner: runner.to_owned() });
+        user.show(self.outer.path())?;
+        user.give(&self.directory())?;
+        if self.socket().exists() { user.admit(&self.socket()) } else { Ok(()) }
     }
 
     /// Writes the values of the template's variables.
@@ -126,28 +151,43 @@ impl Room {
             return Ok(given.to_owned());
         }
         fs::create_dir_all(self.mirror())?;
-        let (mut ours, mut elsewhere) = (String::new(), String::new());
         if let Some(plugin) = plugin {
-            let mirror = self.outer.path().join("plugin");
-            plugin::mirror(&mirror, &fs::canonicalize(plugin)?)?;
-            let addresses = HOSTS.iter().flat_map(|host| SOURCES.iter().map(move |source| format!("{host}/{source}")));
-            let addresses = format!("{:?}", addresses.collect::<Vec<_>>());
-            ours = format!(
-                "  filesystem_mirror {{\n    path    = {}\n    include = {addresses}\n  }}\n",
-                hcl_text(&mirror.to_string_lossy())
-            );
-            elsewhere = format!("    exclude = {addresses}\n");
+            plugin::mirror(&self.plugin(), &fs::canonicalize(plugin)?)?;
+        }
+        self.write_cli_config("terraform.rc", &[])
+    }
+
+    /// The same configuration as [`Self::cli_config`] made, but without the registries for these providers: only what is on this machine.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn cli_config_here(&self, sources: &[String]) -> io::Result<PathBuf> {
+        self.write_cli_config("here.rc", sources)
+    }
+
+    fn write_cli_config(&self, name: &str, not_direct: &[String]) -> io::Result<PathBuf> {
+        let list = |addresses: &[String]| format!("[{}]", addresses.iter().map(|one| hcl_text(one)).collect::<Vec<_>>().join(", "));
+        let (mut ours, mut sources) = (String::new(), Vec::new());
+        if self.plugin().exists() {
+            sources = HOSTS.iter().flat_map(|host| SOURCES.iter().map(move |source| format!("{host}/{source}"))).collect();
+            let path = hcl_text(&self.plugin().to_string_lossy());
+            ours = format!("  filesystem_mirror {{\n    path    = {path}\n    include = {}\n  }}\n", list(&sources));
         }
         let mirror = hcl_text(&self.mirror().to_string_lossy());
-        let path = self.outer.path().join("terraform.rc");
+        let (not_mirror, not_direct) = (list(&sources), list(&[&sources, not_direct].concat()));
+        let path = self.outer.path().join(name);
         fs::write(
             &path,
             format!(
-                "disable_checkpoint = true\nprovider_installation {{\n{ours}  filesystem_mirror {{\n    path = {mirror}\n{elsewhere}  }}\n  \
-                 direct {{\n{elsewhere}  }}\n}}\n"
+                "disable_checkpoint = true\nprovider_installation {{\n{ours}  filesystem_mirror {{\n    path    = {mirror}\n    \
+                 exclude = {not_mirror}\n  }}\n  direct {{\n    exclude = {not_direct}\n  }}\n}}\n"
             ),
         )?;
         Ok(path)
+    }
+
+    fn plugin(&self) -> PathBuf {
+        self.outer.path().join("plugin")
     }
 
     /// Fills the mirror that [`Self::cli_config`] names with the packages of this machine, for an `init`. Blocking.
@@ -165,14 +205,38 @@ impl Room {
     /// The state file's bytes, when they are a whole state.
     #[must_use]
     pub fn state(&self) -> Option<Vec<u8>> {
-        fs::read(self.directory().join(STATE_FILE)).ok().filter(|bytes| Version::of(bytes).is_some())
+        plain::read(&self.directory().join(STATE_FILE)).ok().filter(|bytes| Version::of(bytes).is_some())
     }
 
     /// The template's README, cut at its limit; empty when there is none.
     #[must_use]
     pub fn readme(&self) -> String {
-        let bytes = fs::read(self.directory().join(README_FILE)).unwrap_or_default();
+        let bytes = plain::read(&self.directory().join(README_FILE)).unwrap_or_default();
         String::from_utf8_lossy(bytes.get(..README_BYTES_MAX).unwrap_or(&bytes)).into_owned()
+    }
+}
+
+impl Drop for Room {
+    /// What Terraform's user made, that user removes; the rest goes with the temporary directory.
+    fn drop(&mut self) {
+        if let Some(guest) = &self.guest
+            && let Err(error) = guest.remove(&self.directory())
+        {
+            tracing::warn!(%error, "what terraform made stays behind");
+        }
+    }
+}
+
+impl Guest {
+    /// Empties a directory as that user: with its rights, nothing of anybody else's can be removed by a trick.
+    fn remove(&self, directory: &Path) -> io::Result<()> {
+        let mut command = Command::new(&self.runner);
+        command.arg(guard::VERB).arg(self.user.to_string()).args(["rm", "-rf", "--"]).arg(directory).process_group(0);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        // Open until it has ended: the guard takes its closing for the runner's death. The status says nothing: the directory itself
+        // is not that user's to remove.
+        let _pipe = child.stdin.take();
+        child.wait().map(drop)
     }
 }
 

@@ -13,7 +13,7 @@ use berth_client::RunnerClient;
 use serde::Deserialize;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use crate::{lease::Stops, task::owned};
+use crate::{lease::Stops, plain, task::owned};
 
 /// The file's name in the working directory.
 pub const STATE_FILE: &str = "terraform.tfstate";
@@ -119,9 +119,15 @@ impl Pusher {
     }
 
     fn newest(&self) -> Option<(Version, Vec<u8>)> {
-        let bytes = fs::read(&self.path).ok()?;
+        let bytes = plain::read(&self.path).ok()?;
         let version = Version::of(&bytes)?;
         version.follows(self.pushed.as_ref()).then_some((version, bytes))
+    }
+
+    /// Whether there is something in the state's place that is no state that we can read. Terraform makes the file empty when it has none.
+    fn is_hidden(&self) -> bool {
+        let is_there = fs::symlink_metadata(&self.path).is_ok_and(|about| about.len() > 0);
+        is_there && plain::read(&self.path).ok().as_deref().and_then(Version::of).is_none()
     }
 
     /// Pushes the last version, again and again while the lease may still be ours.
@@ -133,6 +139,10 @@ impl Pusher {
         let mut unreachable_for = Duration::ZERO;
         while !self.stops.is_lost() {
             match self.push().await {
+                Ok(()) if self.is_hidden() => {
+                    tracing::error!(path = %self.path.display(), "terraform's state cannot be read");
+                    return Err(PushError::Failed);
+                }
                 Ok(()) => return Ok(()),
                 Err(error) if self.stops.note(&error) => break,
                 Err(error) if error.is_transient() => tracing::warn!(%error, "the last state could not be pushed yet"),

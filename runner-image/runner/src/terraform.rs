@@ -7,7 +7,9 @@ pub mod find;
 pub mod guard;
 pub mod ladder;
 pub mod process;
+pub mod user;
 
 pub use diagnostic::Diagnostic;
 pub use find::{FindError, Terraform, find};
 pub use process::{Ended, Run, RunError};
+pub use user::User;

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use berth_client::RunnerClient;
+use berth_domain::LogLevel;
 use berth_provider::Served;
 use berth_wire::runner::{Finish, Outcome};
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use crate::{
     log::Log,
     progress::Progress,
     room::Room,
-    terraform::{Ended, FindError, Run, Terraform},
+    terraform::{Ended, FindError, Run, Terraform, process, user::CAPABILITIES},
 };
 
 /// A claimed job at work.
@@ -151,6 +152,7 @@ impl Work {
         let run = Run {
             terraform,
             runner: self.config.executable.clone(),
+            user: self.config.terraform_user,
             directory: room.directory(),
             environment: environment::of_terraform(&self.config, &cli_config, provider),
             grace: self.config.cancel_grace,
@@ -158,6 +160,16 @@ impl Work {
             log: self.log.clone(),
             progress: self.progress.clone(),
         };
+        if let Some(user) = run.user {
+            let runner = run.runner.clone();
+            let given = spawn_blocking(move || room.hand_over(user, &runner).map(|()| room)).await;
+            let given = given.map_err(std::io::Error::other).and_then(|given| given);
+            room = given.map_err(|error| {
+                self.failed(format!(
+                    "cannot give the working directory to user {user} ({error}): the runner needs {CAPABILITIES} (setcap)"
+                ))
+            })?;
+        }
         let mut ready = Ready { run, room, served };
         if let Some(reason) = ready.room.template.needs_init.clone() {
             tracing::debug!(reason, "terraform init is needed");
@@ -179,7 +191,7 @@ impl Work {
         }
         let served = berth_provider::serve(&room.socket(), told.into()).await;
         let served = served.map_err(|error| self.failed(format!("cannot serve the provider: {error}")))?;
-        let reattach = BTreeMap::from([("TF_REATTACH_PROVIDERS".to_owned(), served.reattach_json())]);
+        let reattach = BTreeMap::from([(process::REATTACH.to_owned(), served.reattach_json())]);
         Ok((Some(served), reattach))
     }
 
@@ -207,8 +219,11 @@ impl Work {
         if ready.room.is_pinned {
             arguments.push("-lockfile=readonly");
         }
-        if let Some(Err(error)) = frozen::packages(self).map(|packages| ready.room.fill_mirror(&packages)) {
+        if let Err(error) = ready.room.fill_mirror(&frozen::packages(self)) {
             tracing::warn!(%error, "the provider packages of this machine are not used");
+        }
+        if self.init_from_image(ready, &arguments).await? {
+            return Ok(());
         }
         let ended = ready.run.command(&arguments).await;
         let ended = ended.map_err(|error| self.failed(error.to_string()))?;
@@ -219,6 +234,27 @@ impl Work {
         }
         frozen::keep_packages(self, &ready.room).await;
         Ok(())
+    }
+
+    /// Tries an `init` with the providers of the runner's image before the registries' newer ones, which every build would download.
+    /// False when they do not suffice; the log then hears nothing of it.
+    async fn init_from_image(&self, ready: &Ready, arguments: &[&str]) -> Result<bool, Done> {
+        let sources = frozen::packages(self).baked_sources().unwrap_or_default();
+        if sources.is_empty() || ready.room.is_pinned || self.config.terraform_cli_config.is_some() {
+            return Ok(false);
+        }
+        let configured = ready.room.cli_config_here(&sources);
+        let path = configured.map_err(|error| self.failed(format!("cannot prepare the working directory: {error}")))?;
+        let mut run = ready.run.clone();
+        run.environment.insert("TF_CLI_CONFIG_FILE".into(), path.into());
+        let output = self.unless_stopped(run.quietly(arguments)).await?.map_err(|error| self.failed(error.to_string()))?;
+        if output.status.success() {
+            for line in String::from_utf8_lossy(&output.stdout).lines() {
+                self.log.terraform(LogLevel::Info, line);
+            }
+            frozen::keep_packages(self, &ready.room).await;
+        }
+        Ok(output.status.success())
     }
 }
 

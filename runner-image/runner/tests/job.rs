@@ -1,6 +1,6 @@
 //! Stories of one job: the real runner, the real Terraform, and the control plane's routes in memory.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::disallowed_methods)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stderr, clippy::disallowed_methods)]
 
 #[path = "job/api.rs"]
 mod api;
@@ -10,6 +10,8 @@ mod frozen;
 mod import;
 #[path = "job/rules.rs"]
 mod rules;
+#[path = "job/user.rs"]
+mod user;
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 

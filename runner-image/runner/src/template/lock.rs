@@ -7,6 +7,8 @@ use hcl_edit::{
     structure::{Block, Body, Structure},
 };
 
+use crate::plain;
+
 /// Terraform's name for it.
 pub const LOCK_FILE: &str = ".terraform.lock.hcl";
 
@@ -83,9 +85,9 @@ fn is_file_name(part: &str) -> bool {
 /// # Errors
 /// When it cannot be read.
 pub fn text(directory: &Path) -> io::Result<String> {
-    match fs::read_to_string(directory.join(LOCK_FILE)) {
+    match plain::read(&directory.join(LOCK_FILE)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        other => other,
+        other => other.and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other)),
     }
 }
 
@@ -109,6 +111,8 @@ pub fn strip_our_providers(directory: &Path) -> io::Result<()> {
     for structure in body.iter().filter(|structure| !is_ours(structure)) {
         kept.push(structure.clone());
     }
+    // Not into the file that is there: it may be another user's, or a link.
+    fs::remove_file(directory.join(LOCK_FILE))?;
     fs::write(directory.join(LOCK_FILE), kept.to_string())
 }
 

@@ -12,8 +12,9 @@ use crate::lease::Stop;
 
 /// After the second interrupt, which makes Terraform give up on what is in flight.
 const URGED: Duration = Duration::from_secs(10);
-/// The most patience when the machine goes away: a Fargate task has 120 seconds from SIGTERM to SIGKILL.
-const GRACE_TOLD: Duration = Duration::from_secs(80);
+/// The most patience when the machine goes away: a Fargate task has 120 seconds from SIGTERM to SIGKILL (Amazon ECS, `stopTimeout`), and
+/// the last state and the outcome take some of them.
+const GRACE_TOLD: Duration = Duration::from_secs(95);
 /// The most patience when another runner may already work on the same resources.
 const GRACE_LOST: Duration = Duration::from_secs(20);
 

@@ -4,10 +4,10 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     io,
     path::PathBuf,
-    process::{ExitStatus, Stdio},
+    process::{ExitStatus, Output, Stdio},
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ use berth_domain::{LogLevel, Timestamp, TimingStage};
 use process_wrap::tokio::{ChildWrapper, CommandWrap, ProcessSession};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader},
     process::ChildStdin,
     sync::watch,
     task::JoinSet,
@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    Diagnostic, Terraform,
+    Diagnostic, Terraform, User,
     event::{self, Event},
     guard,
     ladder::{Ladder, Send},
@@ -36,18 +36,22 @@ use crate::{
 
 /// The longest line of output that is read as one, in bytes.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
+/// By what Terraform finds the provider that the runner serves.
+pub(crate) const REATTACH: &str = "TF_REATTACH_PROVIDERS";
 /// How long output may still arrive after Terraform has ended, should a process it left behind hold the pipe.
 const LAST_OUTPUT: Duration = Duration::from_millis(500);
 /// The most errors, and the most warnings, that are remembered; the log has them all.
 const DIAGNOSTICS_MAX: usize = 16;
 
 /// How to run Terraform commands of one job.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Run {
     /// The executable.
     pub terraform: Terraform,
     /// The runner's own executable, which guards it.
     pub runner: PathBuf,
+    /// As whom it runs, when not as the runner.
+    pub user: Option<User>,
     /// The working directory.
     pub directory: PathBuf,
     /// The whole environment.
@@ -152,20 +156,32 @@ impl Run {
         Ok(Ended { status, was_asked, errors: heard.errors, warnings: heard.warnings, last_words })
     }
 
-    /// Runs a command whose output is data, and answers it. Short commands only (`show`): it is not interrupted.
+    /// Runs a command whose output is data, and answers it; what it says goes to the log. Short commands only (`show`): it is ended,
+    /// not interrupted, when the future is dropped.
     ///
     /// # Errors
     /// When the process does not start or cannot be waited for.
     pub async fn output(&self, arguments: &[&str]) -> Result<(ExitStatus, Vec<u8>), RunError> {
-        let mut command = tokio::process::Command::new(&self.terraform.path);
-        command.args(arguments).current_dir(&self.directory).env_clear().envs(&self.environment);
-        command.stdin(Stdio::null()).kill_on_drop(true);
-        let started = |source| RunError::Start { path: self.terraform.path.display().to_string(), source };
-        let output = command.output().await.map_err(started)?;
+        let output = self.quietly(arguments).await?;
         for line in String::from_utf8_lossy(&output.stderr).lines() {
             self.log.terraform(LogLevel::Warn, line);
         }
         Ok((output.status, output.stdout))
+    }
+
+    /// The same, for a command whose failure is nobody's concern: nothing goes to the log.
+    ///
+    /// # Errors
+    /// As for [`Run::output`].
+    pub async fn quietly(&self, arguments: &[&str]) -> Result<Output, RunError> {
+        let mut child = self.spawn(arguments)?;
+        // Closed when this future is dropped, by which the guard ends the command.
+        let _pipe = child.stdin().take();
+        let (stdout, stderr) = (child.stdout().take(), child.stderr().take());
+        let (stdout, stderr) = tokio::join!(whole(stdout), whole(stderr));
+        let (stdout, stderr) = (stdout.map_err(RunError::Wait)?, stderr.map_err(RunError::Wait)?);
+        let status = child.inner_mut().wait().await.map_err(RunError::Wait)?;
+        Ok(Output { status, stdout, stderr })
     }
 
     fn ears(&self) -> (Log, Progress) {
@@ -176,7 +192,8 @@ impl Run {
         let mut command = CommandWrap::with_new(&self.runner, |command| {
             command
                 .arg(guard::VERB)
-                .arg(&self.terraform.path)
+                .arg(self.user.map_or_else(|| guard::SAME_USER.to_owned(), |user| user.to_string()))
+                .args(self.program())
                 .args(arguments)
                 .current_dir(&self.directory)
                 .env_clear()
@@ -184,6 +201,19 @@ impl Run {
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         });
         command.wrap(ProcessSession).spawn().map_err(|source| RunError::Start { path: self.runner.display().to_string(), source })
+    }
+
+    /// What the guard starts: Terraform, or a shell that becomes it.
+    ///
+    /// Terraform takes a served provider for dead when it may not signal the provider's process (go-plugin, `pidAlive`), and another user
+    /// may not signal the runner. So it is told its own process id, which the shell alone knows before Terraform runs.
+    fn program(&self) -> Vec<OsString> {
+        let terraform = self.terraform.path.clone().into_os_string();
+        let served = self.environment.get(OsStr::new(REATTACH)).and_then(|value| value.to_str());
+        match served.filter(|_| self.user.is_some()) {
+            Some(json) => vec!["/bin/sh".into(), "-c".into(), with_own_id(json).into(), terraform],
+            None => vec![terraform],
+        }
     }
 
     async fn wait(&self, child: &mut dyn ChildWrapper) -> Result<(ExitStatus, bool), RunError> {
@@ -212,12 +242,27 @@ impl Run {
     }
 }
 
+/// A shell's script that executes its arguments with the reattach variable changed to hold its own process id.
+fn with_own_id(json: &str) -> String {
+    let quoted = json.replace('\'', r"'\''").replace(&format!("\"Pid\":{}", std::process::id()), "\"Pid\":'$$'");
+    format!("export {REATTACH}='{quoted}'; exec \"$0\" \"$@\"")
+}
+
 /// What a command does first. An `apply` of a saved plan plans no more.
 fn stage(arguments: &[&str]) -> TimingStage {
     match arguments {
         ["init", ..] => TimingStage::Init,
         ["apply", .., last] if !last.starts_with('-') => TimingStage::Apply,
         _ => TimingStage::Plan,
+    }
+}
+
+/// All that a process prints. Unbounded, as Terraform's JSON is.
+async fn whole(output: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    match output {
+        Some(mut output) => output.read_to_end(&mut bytes).await.map(|_| bytes),
+        None => Ok(bytes),
     }
 }
 
@@ -329,6 +374,20 @@ async fn read_line(reader: &mut (impl AsyncBufReadExt + Unpin), line: &mut Vec<u
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shell_puts_its_own_process_id_in_and_nothing_else() {
+        let json = serde_json::json!({"a": {"Pid": std::process::id(), "String": "it's $HOME"}}).to_string();
+        let script = with_own_id(&json);
+        let child = std::process::Command::new("/bin/sh")
+            .args(["-c", &script, "/bin/sh", "-c", "printf %s \"$TF_REATTACH_PROVIDERS\""])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let id = child.id();
+        let told: serde_json::Value = serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap();
+        assert_eq!(told, serde_json::json!({"a": {"Pid": id, "String": "it's $HOME"}}));
+    }
 
     #[tokio::test]
     async fn lines_of_any_length_are_read_and_cut() {

@@ -131,11 +131,13 @@ impl Api {
 
     /// Starts the runner.
     pub(crate) fn runner(&self, home: &Path, extra: &[(&str, &str)]) -> Runner {
+        std::fs::create_dir_all(home.join("data")).unwrap();
         self.run(tokio::process::Command::new(env!("CARGO_BIN_EXE_berth-runner")), home, extra)
     }
 
     /// Starts the runner with everything that it and its children send to an address written to `trace`.
     pub(crate) fn traced_runner(&self, home: &Path, extra: &[(&str, &str)], trace: &Path) -> Runner {
+        std::fs::create_dir_all(home.join("data")).unwrap();
         let mut command = tokio::process::Command::new("strace");
         command
             .args(["-f", "-qq", "-e", "trace=connect,sendto,sendmsg,sendmmsg,getsockname", "-o"])
@@ -144,7 +146,8 @@ impl Api {
         self.run(command, home, extra)
     }
 
-    fn run(&self, mut command: tokio::process::Command, home: &Path, extra: &[(&str, &str)]) -> Runner {
+    /// Starts the runner as the command does.
+    pub(crate) fn run(&self, mut command: tokio::process::Command, home: &Path, extra: &[(&str, &str)]) -> Runner {
         let id = "0190a6a0-0000-7000-8000-000000000001";
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", home).env("BERTH_CANARY", "env-canary");
         command.envs([
@@ -155,7 +158,6 @@ impl Api {
         ]);
         command.env("BERTH_DATA_DIR", home.join("data")).env("BERTH_PROCESS_ROOT", home.join("workspaces"));
         command.env("BERTH_HEARTBEAT_SECONDS", "1").env("BERTH_CANCEL_GRACE_SECONDS", "20").envs(extra.iter().copied());
-        std::fs::create_dir_all(home.join("data")).unwrap();
         Runner(command.stdin(Stdio::null()).kill_on_drop(true).spawn().unwrap())
     }
 }

@@ -87,6 +87,22 @@ resource "terraform_data" "all" {{
         self.path("mirror.rc").display().to_string()
     }
 
+    /// The providers of a runner's image, laid out as its build does.
+    fn baked(&self) -> String {
+        let packed = self.path("packed/registry.terraform.io/example/berth");
+        fs::create_dir_all(&packed).unwrap();
+        let platform = berth_runner::package::platform();
+        let zip = packed.join(format!("terraform-provider-berth_{VERSION}_{platform}.zip"));
+        let package = self.path("mirror").join(PACKAGE).join(&platform);
+        let file = format!("terraform-provider-berth_v{VERSION}");
+        let python = ["-m", "zipfile", "-c", zip.to_str().unwrap(), &file];
+        assert!(Command::new("python3").args(python).current_dir(package).status().unwrap().success());
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers/lay.sh");
+        let baked = self.path("baked");
+        assert!(Command::new(script).args([&self.path("packed"), &baked]).status().unwrap().success());
+        baked.display().to_string()
+    }
+
     async fn import(&self) -> Kept {
         let api = Api::serve(import(&[]), &self.files(), None).await;
         let config = self.with_mirror();
@@ -214,6 +230,46 @@ async fn a_second_version_finds_the_package_on_this_machine() {
     let config = config.display().to_string();
     let finish = api.runner(world.home.path(), &[("BERTH_TERRAFORM_CLI_CONFIG", &config)]).reported(&api).await;
     assert_eq!(finish.outcome, Outcome::Succeeded, "the layout is a filesystem mirror's: {}", api.memory.borrow().log());
+}
+
+/// A runner in a Fargate task: no data directory, and no registry to reach.
+#[tokio::test]
+async fn a_runner_without_a_data_directory_takes_what_its_image_brings() {
+    let world = World::new();
+    let baked = world.baked();
+    fs::remove_dir_all(world.path("mirror")).unwrap();
+    let extra = [("BERTH_PROVIDER_MIRROR", baked.as_str()), ("BERTH_DATA_DIR", ""), ("HTTPS_PROXY", "http://127.0.0.1:1")];
+    let api = Api::serve(import(&[]), &world.files(), None).await;
+    let finish = api.runner(world.home.path(), &extra).reported(&api).await;
+    let log = api.memory.borrow().log();
+    assert_eq!(finish.outcome, Outcome::Succeeded, "{log}");
+    assert!(log.contains("From the runner's image: example/berth 2.99.0"), "{log}");
+
+    let modules = api.memory.borrow().modules.clone();
+    let kept = Kept { finish, modules, log };
+    let api = Api::serve_frozen(kept.build(), &world.files(), None, kept.modules.clone()).await;
+    let trace = world.path("trace");
+    let finish = api.traced_runner(world.home.path(), &extra, &trace).reported(&api).await;
+    let log = api.memory.borrow().log();
+    assert_eq!(finish.outcome, Outcome::Succeeded, "{log}");
+    assert!(log.contains("From the runner's image: example/berth 2.99.0") && !log.contains("Initializing"), "{log}");
+    assert_eq!(strangers(&trace, api.address()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_version_that_the_image_does_not_have_is_asked_of_the_registry_once() {
+    let world = World::new();
+    let baked = world.baked();
+    let extra = [("BERTH_PROVIDER_MIRROR", baked.as_str()), ("BERTH_DATA_DIR", ""), ("HTTPS_PROXY", "http://127.0.0.1:1")];
+    let newer = world.main.replace("{ source = \"example/berth\" }", "{ source = \"example/berth\", version = \"> 3.0\" }");
+    assert!(newer.contains("> 3.0"));
+    let files = [("main.tf", newer.as_str()), ("near/main.tf", "output \"word\" {\n  value = \"near\"\n}\n")];
+    let api = Api::serve(import(&[]), &files, None).await;
+    let finish = api.runner(world.home.path(), &extra).reported(&api).await;
+    let log = api.memory.borrow().log();
+    let Outcome::Failed { error } = &finish.outcome else { panic!("{log}") };
+    assert!(error.contains("terraform init failed") && log.contains("127.0.0.1:1"), "the registry was asked: {error}\n{log}");
+    assert_eq!(log.matches("Error: ").count(), 1, "the first try is nobody's concern: {log}");
 }
 
 #[tokio::test]

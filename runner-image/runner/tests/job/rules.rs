@@ -8,6 +8,7 @@ use std::{
 
 use berth_domain::{FailureCode, Gate, ParameterValue, TimingStage, Transition};
 use berth_wire::runner::{Build, Finish, Job, Outcome};
+use rustix::process::Signal;
 
 use super::api::{Api, build, processes_with, until_gone};
 
@@ -72,6 +73,30 @@ async fn a_terraform_that_ignores_everything_is_killed_with_all_it_started() {
     assert_eq!(finish.outcome, Outcome::Canceled, "{}", api.memory.borrow().log());
     until_gone("deaf-marker").await;
     assert_eq!(api.last_state().unwrap(), format!("{STATE}\n").into_bytes(), "the last push follows even the last rung");
+}
+
+/// What a Fargate task that is stopped goes through: SIGTERM, and SIGKILL 120 s later. The ladder ends well before.
+#[tokio::test]
+async fn a_told_runner_whose_terraform_is_deaf_loses_only_what_was_in_flight() {
+    let home = tempfile::tempdir().unwrap();
+    let main = r#"
+        resource "terraform_data" "made" {}
+        resource "terraform_data" "deaf" {
+          depends_on = [terraform_data.made]
+          provisioner "local-exec" {
+            command = "trap '' INT TERM; sleep 300 || echo stop-marker; sleep 300"
+          }
+        }
+    "#;
+    let api = Api::serve(job(build(Transition::Start)), &[("main.tf", main)], None).await;
+    let runner = api.runner(home.path(), &[("BERTH_CANCEL_GRACE_SECONDS", "2")]);
+    api.until("the deaf resource begins", |memory| memory.log().contains("Provisioning with")).await;
+    api.until("the first state", |memory| !memory.states.is_empty()).await;
+    runner.signal(Signal::TERM);
+    let finish = runner.reported(&api).await;
+    assert_eq!(finish.outcome, Outcome::Failed { error: "the runner was told to stop".into() }, "{}", api.memory.borrow().log());
+    assert!(String::from_utf8(api.last_state().unwrap()).unwrap().contains("\"made\""));
+    until_gone("stop-marker").await;
 }
 
 /// A resource that takes as long as `seconds`, and says nothing meanwhile.
