@@ -14,6 +14,7 @@ mod canary;
 mod crash;
 mod forward;
 mod freeze;
+mod functions;
 mod harness;
 mod moto;
 mod parameter;

@@ -27,6 +27,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub struct Program {
     /// The executable.
     pub path: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
     /// Its environment; nothing of ours is inherited.
     pub environment: Vec<(String, String)>,
 }
@@ -166,12 +168,14 @@ impl Function {
         self.child.lock().await.id()
     }
 
-    /// Waits until the function has ended by itself, for example after a signal.
+    /// Waits until the function has ended by itself, for example after a signal; its log is whole then.
     ///
     /// # Errors
     /// When it cannot be waited for.
     pub async fn ended(&self) -> io::Result<ExitStatus> {
-        self.child.lock().await.wait().await
+        let status = self.child.lock().await.wait().await?;
+        self.log_of_the_dead().await;
+        Ok(status)
     }
 
     /// The log of a process that is gone: its last lines may still be in the pipes.
@@ -184,6 +188,7 @@ impl Function {
 
 fn spawn(program: &Program, api: &str) -> io::Result<Child> {
     Command::new(&program.path)
+        .args(&program.arguments)
         .env_clear()
         .envs(program.environment.iter().map(|(name, value)| (name, value)))
         .env("AWS_LAMBDA_RUNTIME_API", api)

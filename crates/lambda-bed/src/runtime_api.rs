@@ -111,9 +111,11 @@ async fn response(State(service): State<Arc<Service>>, Path(id): Path<String>, b
     accepted()
 }
 
-async fn error(State(service): State<Arc<Service>>, Path(id): Path<String>, Json(body): Json<Value>) -> (StatusCode, Json<Value>) {
+/// The content type is the service's own, `application/vnd.aws.lambda.error+json`, or none; it is not looked at.
+async fn error(State(service): State<Arc<Service>>, Path(id): Path<String>, body: Bytes) -> (StatusCode, Json<Value>) {
     let Some(place) = service.place(&id) else { return unknown(&id) };
-    let _gone = place.send(Answer::Error(body));
+    let told = serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into());
+    let _gone = place.send(Answer::Error(told));
     accepted()
 }
 

@@ -76,3 +76,32 @@ impl Presence for RelayPresence {
         Box::pin(self.all(agents))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    fn presence(relay_url: &str) -> RelayPresence {
+        let read = |name: &str| match name {
+            "AWS_REGION" => Some("eu-central-1".to_owned()),
+            "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("none".to_owned()),
+            _ => None,
+        };
+        RelayPresence::new(Aws::from_env(read).unwrap(), relay_url, SigningKey::new([7; 32]), Clock::system())
+    }
+
+    #[tokio::test]
+    async fn a_relay_that_is_away_or_silent_connects_nobody_and_holds_nobody_up() {
+        let agents = [(AgentId(uuid::Uuid::nil()), "a")];
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let away = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let urls = [&silent, &away].map(|listener| format!("http://{}", listener.local_addr().unwrap()));
+        drop(away);
+        for url in urls {
+            let relay = presence(&url);
+            let asked = tokio::time::timeout(PATIENCE * 10, relay.connected(&agents)).await;
+            assert_eq!(asked.expect("it waits for ever"), BTreeMap::new());
+        }
+    }
+}
