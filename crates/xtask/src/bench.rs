@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: every figure beside its rival, interleaved, in one run; medians and ratios, since machines are shared and noisy.
 
 mod build;
+mod init;
 mod request;
 mod rival;
 mod sizes;
@@ -19,6 +20,11 @@ pub(crate) struct Row {
     pub(crate) aim: &'static str,
 }
 
+/// The head of the table.
+const HEAD: &str = "| measure | ours | rival | ratio | aim |\n|---|---|---|---|---|";
+/// The benchmark of the Lambdas, which stands alone: it takes other binaries and no server.
+const INIT: &str = "init";
+
 type Bench = fn(&World) -> Outcome<Vec<Row>>;
 
 /// The sizes come first: an agent is idle before it has carried anything.
@@ -35,11 +41,19 @@ const BENCHES: &[(&str, Bench)] = &[
 /// Runs all benchmarks, or those named, and prints the table in Markdown.
 pub(crate) fn bench(arguments: &[String]) -> Outcome {
     let (flags, names): (Vec<String>, Vec<String>) = arguments.iter().cloned().partition(|argument| argument == "--as-built");
-    if let Some(unknown) = names.iter().find(|name| !BENCHES.iter().any(|(known, _)| known == name)) {
+    if let Some(unknown) = names.iter().find(|name| *name != INIT && !BENCHES.iter().any(|(known, _)| known == name)) {
         let known: Vec<_> = BENCHES.iter().map(|(name, _)| *name).collect();
         return Err(format!("{unknown:?} is not a benchmark\nhint: one of {}", known.join(", ")));
     }
     crate::test::install()?;
+    if names == [INIT] {
+        if flags.is_empty() {
+            init::build()?;
+        }
+        say(HEAD);
+        init::rows()?.iter().for_each(tell);
+        return Ok(());
+    }
     if flags.is_empty() {
         step("Building", "release binaries (whole-program optimization takes some minutes)");
         run(cargo().args([
@@ -58,13 +72,11 @@ pub(crate) fn bench(arguments: &[String]) -> Outcome {
         ]))?;
     }
     let world = World::new()?;
-    say("| measure | ours | rival | ratio | aim |\n|---|---|---|---|---|");
+    say(HEAD);
     let mut failed = 0;
     for (name, bench) in BENCHES.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|wanted| wanted == name)) {
         match bench(&world) {
-            Ok(rows) => rows
-                .iter()
-                .for_each(|row| say(&format!("| {} | {} | {} | {} | {} |", row.what, row.ours, row.rival, row.ratio, row.aim))),
+            Ok(rows) => rows.iter().for_each(tell),
             Err(error) => {
                 failed += 1;
                 complain(&format!("{name}: {error}"));
@@ -72,6 +84,10 @@ pub(crate) fn bench(arguments: &[String]) -> Outcome {
         }
     }
     if failed == 0 { Ok(()) } else { Err(format!("{failed} benchmarks failed")) }
+}
+
+fn tell(row: &Row) {
+    say(&format!("| {} | {} | {} | {} | {} |", row.what, row.ours, row.rival, row.ratio, row.aim));
 }
 
 /// The middle of the values; with an even number the lower of the two.
