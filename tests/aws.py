@@ -10,6 +10,7 @@ import base64
 import json
 import os
 import sys
+import time
 
 REGION = "eu-central-1"
 
@@ -51,6 +52,7 @@ def serve():
     from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
     amis.AMIS.extend(IMAGES)
+    spread_changes()
     handler = InstanceResponse._dot_value_instance_attribute_handler
     parameter = InstanceResponse._get_param
 
@@ -82,6 +84,32 @@ def serve():
     host, port = server.get_host_and_port()
     print(f"http://{host}:{port}", flush=True)
     sys.stdin.read()
+
+
+def spread_changes():
+    """Route 53 changes its servers one after the other: a change is PENDING at first and INSYNC when all have it, a minute later at the
+    most; here after a second. moto's are INSYNC at once.
+    https://docs.aws.amazon.com/Route53/latest/APIReference/API_GetChange.html
+    """
+    from moto.route53.responses import Route53
+
+    changed, told, made = Route53.change_resource_record_sets, Route53.get_change, {}
+
+    def change(self):
+        answer = changed(self)
+        identifier = f"C{len(made):013}"
+        made[identifier] = time.monotonic()
+        answer.result["ChangeInfo"].update(Id=f"/change/{identifier}", Status="PENDING")
+        return answer
+
+    def tell(self):
+        answer = told(self)
+        since = made.get(self._get_param("Id").rsplit("/", 1)[-1])
+        if since is not None and time.monotonic() < since + 1:
+            answer.result["ChangeInfo"]["Status"] = "PENDING"
+        return answer
+
+    Route53.change_resource_record_sets, Route53.get_change = change, tell
 
 
 def call(url, service, operation, arguments):

@@ -58,6 +58,9 @@ pub(crate) enum OrderError {
     Zone(#[from] ZoneError),
     #[error("the certificate authority at {directory} refused: {reason}")]
     Authority { directory: String, reason: String },
+    /// Costs nothing at the authority: it may be asked again soon.
+    #[error("cannot ask the certificate authority at {directory}: {reason}")]
+    Away { directory: String, reason: String },
     #[error("the certificate is not usable")]
     Unusable(#[from] CertificateError),
     #[error("the certificate is not usable: {0}")]
@@ -120,7 +123,7 @@ impl Keeper {
                 self.remember(failures, 0, (now, String::new())).await;
                 Ok(current)
             }
-            Err(error @ (OrderError::NotLeader | OrderError::Bucket(_))) => Err(error),
+            Err(error @ (OrderError::NotLeader | OrderError::Bucket(_) | OrderError::Away { .. })) => Err(error),
             Err(error) => {
                 let count = failures.as_ref().map_or(0, |kept| kept.value.count) + 1;
                 self.remember(failures, count, (now + wait(count), error.to_string())).await;
@@ -177,7 +180,10 @@ impl Keeper {
                     self.due(&current)
                 }
                 Err(OrderError::Waiting { next, .. }) => next,
-                Err(OrderError::NotLeader) => now + LOOK_AGAIN,
+                Err(error @ OrderError::NotLeader) => {
+                    tracing::warn!(%error, ends = %current.validity.ends, "the certificate is not renewed yet");
+                    now + LOOK_AGAIN
+                }
                 Err(error) => {
                     tracing::error!(%error, ends = %current.validity.ends, "the certificate was not renewed; the one in use stays");
                     now + FIRST_WAIT

@@ -11,12 +11,14 @@ use crate::{
     zone::{Zone, ZoneError},
 };
 use berth_wire::domain::Timestamp;
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 /// How long to wait after the first failure of a step; it doubles with each.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 /// How long at the most. What may cost a certificate authority's patience has waits of its own.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// For how many lives of a record in a row a successor may not answer until its predecessor leads again: 5 minutes.
+const MISSED_MAX: u32 = 5;
 /// How many lives of a record pass until it is written again, in case someone changed it. A change that changes nothing costs nothing.
 const LIVES: u32 = 15;
 
@@ -28,6 +30,7 @@ pub(crate) struct Name {
     zone: Zone,
     keeper: Keeper,
     interface: Option<Interface>,
+    port: u16,
     ttl: Duration,
     health: Health,
 }
@@ -52,7 +55,7 @@ pub struct NameError(String);
 
 impl Name {
     /// Reads and changes nothing yet.
-    pub(crate) fn new(public: &Public, certificates: Certificates, health: Health) -> Result<Self, NameError> {
+    pub(crate) fn new(public: &Public, port: u16, certificates: Certificates, health: Health) -> Result<Self, NameError> {
         let bucket = Bucket::new(&public.aws, &public.bucket, public.kms_key.as_deref());
         let zone = Zone::new(&public.aws, &public.zone);
         let authority = Authority::new(&public.acme_directory, public.acme_contact.as_deref());
@@ -60,7 +63,7 @@ impl Name {
         let keeper = Keeper::new((bucket.clone(), zone.clone()), authority, public.names(), certificates);
         let interface = public.task_metadata.as_deref().map(|uri| Interface::new(uri, public.aws.service("EC2"))).transpose();
         let interface = interface.map_err(|error| NameError(error.to_string()))?;
-        Ok(Self { names: public.names(), bucket, zone, keeper, interface, ttl: public.address_ttl, health })
+        Ok(Self { names: public.names(), bucket, zone, keeper, interface, port, ttl: public.address_ttl, health })
     }
 
     /// Never ends by itself; dropping the future leaves everything as it is, for the next relay.
@@ -71,18 +74,14 @@ impl Name {
         self.health.keys().await;
         let leader = match leader {
             Some(leader) => leader,
-            None => retry("take over from the relay before", || async { Ok(self.claim().await?) }).await,
+            None => retry("take over from the relay before", || self.claim()).await,
         };
         retry("make the DNS records lead here", || self.point(&leader)).await;
         // Only when resolvers have forgotten the relay before may ECS stop that one.
         let settled = async {
             tokio::time::sleep(self.ttl).await;
             self.health.has_records();
-            loop {
-                // The relay before may have been at its last write while we made our first.
-                retry("keep the DNS records", || self.point(&leader)).await;
-                tokio::time::sleep(self.ttl * LIVES).await;
-            }
+            self.keep_records(&leader).await;
         };
         tokio::join!(settled, self.keeper.keep(&leader, current));
     }
@@ -93,7 +92,7 @@ impl Name {
         if let Some(current) = kept {
             return (None, current);
         }
-        let leader = retry("take over from the relay before", || async { Ok(self.claim().await?) }).await;
+        let leader = retry("take over from the relay before", || self.claim()).await;
         let current = retry("get a certificate", || async {
             let now = Timestamp::now();
             match self.keeper.order(&leader, now).await {
@@ -106,27 +105,64 @@ impl Name {
         (Some(leader), current)
     }
 
-    async fn claim(&self) -> Result<Leader, BucketError> {
-        Leader::claim(self.bucket.clone(), Timestamp::now()).await
+    async fn claim(&self) -> Result<Leader, StepError> {
+        let address = match &self.interface {
+            Some(interface) => Some(SocketAddr::from((interface.address().await?, self.port))),
+            None => None,
+        };
+        Ok(Leader::claim(self.bucket.clone(), address, Timestamp::now()).await?)
+    }
+
+    /// Writes the records now and then, without end, as long as we lead.
+    async fn keep_records(&self, leader: &Leader) {
+        loop {
+            // The relay before may have been at its last write while we made our first.
+            match retry("keep the DNS records", || self.point(leader)).await {
+                Pointed::Here => tokio::time::sleep(self.ttl * LIVES).await,
+                Pointed::Elsewhere => self.stand_by(leader).await,
+            }
+        }
+    }
+
+    /// Waits, for as long as the relay that leads answers. When it answers no more, its rollout has failed: we lead again.
+    async fn stand_by(&self, leader: &Leader) {
+        tracing::info!("another relay leads: this one serves whom it has, and writes no DNS records");
+        let mut missed = 0;
+        while missed < MISSED_MAX {
+            tokio::time::sleep(self.ttl).await;
+            match leader.answers().await {
+                Ok(true) => missed = 0,
+                Ok(false) => missed += 1,
+                Err(error) => tracing::warn!(%error, "cannot look at the relay that leads"),
+            }
+        }
+        tracing::warn!("the relay that leads answers no more; this one takes over again");
+        retry("take over again", || async { Ok(leader.claim_again(Timestamp::now()).await?) }).await;
     }
 
     /// Makes our names lead to our address, if nobody has followed us.
-    async fn point(&self, leader: &Leader) -> Result<(), StepError> {
+    async fn point(&self, leader: &Leader) -> Result<Pointed, StepError> {
+        if !leader.stands().await? {
+            return Ok(Pointed::Elsewhere);
+        }
         let Some(interface) = &self.interface else {
             tracing::warn!(
                 "ECS_CONTAINER_METADATA_URI_V4 is not set: this is no Fargate task, and its DNS records are yours to write"
             );
-            return Ok(());
+            return Ok(Pointed::Here);
         };
-        if !leader.stands().await? {
-            tracing::info!("another relay leads: this one serves whom it has, and writes no DNS records");
-            return Ok(());
-        }
         let address = interface.address().await?;
         self.zone.point(&self.names, address, self.ttl).await?;
         tracing::info!(%address, names = self.names.join(", "), "the DNS records lead here");
-        Ok(())
+        Ok(Pointed::Here)
     }
+}
+
+/// Where the DNS records lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pointed {
+    Here,
+    Elsewhere,
 }
 
 /// Does a step until it succeeds.

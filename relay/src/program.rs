@@ -79,7 +79,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
             let udp = SocketAddr::new(address.ip(), config.discovery_port);
             let discovery = Discovery::start(udp, &certificates).await?;
             let tls = Arc::new(certificates.server_config()?);
-            background.spawn(Name::new(public, certificates, health.clone())?.hold());
+            background.spawn(Name::new(public, address.port(), certificates, health.clone())?.hold());
             (Some(tls), Some(discovery))
         }
     };

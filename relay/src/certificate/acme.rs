@@ -139,10 +139,14 @@ impl Authority {
         OrderError::Authority { directory: self.directory.clone(), reason }
     }
 
+    /// What the authority said is one thing, that it could not be asked is another.
     fn refused(&self, error: &Error) -> OrderError {
-        let text = error.to_string();
-        let cause = root_cause(error);
-        self.failed(if text.contains(&cause) { text } else { format!("{text}: {cause}") })
+        let (text, cause) = (error.to_string(), root_cause(error));
+        let reason = if text.contains(&cause) { text } else { format!("{text}: {cause}") };
+        match error {
+            Error::Api(_) | Error::Timeout(_) => self.failed(reason),
+            _ => OrderError::Away { directory: self.directory.clone(), reason },
+        }
     }
 }
 
