@@ -118,8 +118,20 @@ impl Name {
         loop {
             // The relay before may have been at its last write while we made our first.
             match retry("keep the DNS records", || self.point(leader)).await {
-                Pointed::Here => tokio::time::sleep(self.ttl * LIVES).await,
+                Pointed::Here => self.lead(leader).await,
                 Pointed::Elsewhere => self.stand_by(leader).await,
+            }
+        }
+    }
+
+    /// Waits until it is time to write again, or until someone has followed. A read of the bucket in each life of a record.
+    async fn lead(&self, leader: &Leader) {
+        for _ in 0..LIVES {
+            tokio::time::sleep(self.ttl).await;
+            match leader.stands().await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => tracing::warn!(%error, "cannot look whether this relay still leads"),
             }
         }
     }
