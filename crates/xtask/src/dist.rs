@@ -106,18 +106,18 @@ impl Options {
 
 /// Makes the directory. What was in it stays unless it is made again.
 pub(crate) fn dist(options: &Options) -> Outcome {
-    let version = version()?;
-    make(&options.out)?;
-    templates(options, &version)?;
-    if options.templates_only {
-        return Ok(());
-    }
-    if !options.arch.is_installed()? {
+    if !options.templates_only && !options.arch.is_installed()? {
         let target = options.arch.target();
         return Err(format!(
             "this Rust cannot compile for {target}\nhint: rustup target add {target}, or --arch {}",
             Arch::ALL.into_iter().find(|other| *other != options.arch).map_or("", Arch::lambda)
         ));
+    }
+    let version = version()?;
+    make(&options.out)?;
+    templates(options, &version)?;
+    if options.templates_only {
+        return Ok(());
     }
     let cross = Cross::new()?;
     for function in FUNCTIONS {
