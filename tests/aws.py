@@ -79,6 +79,7 @@ def serve():
             del self._get_param
 
     InstanceResponse._dot_value_instance_attribute_handler = modify
+    one_at_a_time()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -110,6 +111,26 @@ def spread_changes():
         return answer
 
     Route53.change_resource_record_sets, Route53.get_change = change, tell
+
+
+def one_at_a_time():
+    """DynamoDB's requests, one after the other.
+
+    moto looks at a condition and then writes, while another thread does the same: both of two transactions succeed that exclude each
+    other. DynamoDB's are serializable:
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html
+    """
+    import threading
+
+    from moto.dynamodb.responses import DynamoHandler
+
+    answer, lock = DynamoHandler.call_action, threading.Lock()
+
+    def call_action(self):
+        with lock:
+            return answer(self)
+
+    DynamoHandler.call_action = call_action
 
 
 def call(url, service, operation, arguments):

@@ -4,7 +4,7 @@
 mod bucket;
 mod directory;
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use bytes::Bytes;
 
@@ -67,6 +67,15 @@ pub enum Blobs {
     Bucket(Arc<Bucket>),
 }
 
+/// Where someone without credentials can put one blob, by HTTP `PUT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The signed address.
+    pub url: String,
+    /// Headers without which it is refused.
+    pub headers: BTreeMap<String, String>,
+}
+
 impl Blobs {
     /// Keeps blobs in `root`, sealed with the newest key in `keys`; both are made if need be.
     ///
@@ -123,6 +132,36 @@ impl Blobs {
             Self::Directory(directory) => directory.get(key).await,
             Self::Bucket(bucket) => bucket.get(key).await,
         }
+    }
+
+    /// Where someone else can put the bytes of this length and SHA-256 as this blob, for minutes; `None` for a directory. No request.
+    ///
+    /// # Errors
+    /// When the key is bad, or there are no credentials to sign with.
+    pub async fn place(&self, key: &str, size: u64, sha256: [u8; 32]) -> Result<Option<Place>, BlobError> {
+        checked(key)?;
+        match self {
+            Self::Directory(_) => Ok(None),
+            Self::Bucket(bucket) => bucket.place(key, size, sha256).await.map(Some),
+        }
+    }
+
+    /// Where someone else can read this blob, for minutes, as this media type; `None` for a directory. No request.
+    ///
+    /// # Errors
+    /// When the key is bad, or there are no credentials to sign with.
+    pub async fn address(&self, key: &str, media_type: &str) -> Result<Option<String>, BlobError> {
+        checked(key)?;
+        match self {
+            Self::Directory(_) => Ok(None),
+            Self::Bucket(bucket) => bucket.address(key, media_type).await.map(Some),
+        }
+    }
+
+    /// Whether others can be given addresses of blobs: not of those in a directory.
+    #[must_use]
+    pub const fn have_addresses(&self) -> bool {
+        matches!(self, Self::Bucket(_))
     }
 
     /// Removes a blob, if it is there. A versioned bucket keeps what it was.

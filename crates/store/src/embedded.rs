@@ -233,4 +233,6 @@ fn run<Q: DeserializeOwned, A: Serialize>(
 }
 
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod tests;

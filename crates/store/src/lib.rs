@@ -39,7 +39,7 @@ use std::sync::Arc;
 pub use agent::{Agent, AgentError, AgentLogError, AgentTokenError};
 pub use aws::AwsStore;
 pub use berth_wire::runner::Finish as JobResult;
-pub use blob::{BlobError, Blobs};
+pub use blob::{BlobError, Blobs, Place};
 pub use build::{Build, CreateBuildError};
 pub use dry_run::DryRun;
 pub use embedded::OpenError;
@@ -86,3 +86,11 @@ impl Store {
         &self.blobs
     }
 }
+
+#[cfg(test)]
+extern crate self as berth_store;
+/// The beginning of the stories in `tests/`, for those that need the inside.
+#[cfg(test)]
+#[allow(dead_code)]
+#[path = "../tests/one/fixture.rs"]
+mod fixture;

@@ -29,6 +29,8 @@
 //! The domain's part of an item is one JSON text, `body`; `v` grows by one with each change and is the condition of the next.
 //! Names in keys are in lower case. A body too large for an item is a blob, and the item holds its key.
 
+mod schema;
+
 use std::{collections::HashMap, fmt, time::Duration};
 
 use aws_sdk_dynamodb::{
@@ -36,9 +38,8 @@ use aws_sdk_dynamodb::{
     error::{DisplayErrorContext, SdkError},
     operation::{delete_item::DeleteItemError, transact_write_items::TransactWriteItemsError, update_item::UpdateItemError},
     types::{
-        AttributeDefinition, AttributeValue, BillingMode, CancellationReason, ConditionCheck, Delete, GlobalSecondaryIndex,
-        KeySchemaElement, KeyType, KeysAndAttributes, Projection, ProjectionType, ReturnValuesOnConditionCheckFailure,
-        ScalarAttributeType, TimeToLiveSpecification, TransactWriteItem, Update,
+        AttributeValue, CancellationReason, ConditionCheck, Delete, KeysAndAttributes, ReturnConsumedCapacity::Total,
+        ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -202,6 +203,15 @@ pub(crate) enum WriteError {
     Table(TableError),
 }
 
+/// What came of one request to write one row.
+enum Outcome {
+    Done,
+    /// The condition did not hold, for what is there.
+    Refused(Option<Item>),
+    /// A transaction on the row is under way.
+    Conflict,
+}
+
 impl From<TableError> for WriteError {
     fn from(error: TableError) -> Self {
         Self::Table(error)
@@ -227,43 +237,12 @@ impl Table {
         self.counters.meter()
     }
 
-    /// Makes the table unless it is there. On AWS the deployment's template makes it.
-    pub(crate) async fn make(&self) -> Result<(), TableError> {
-        let unbuilt = |error: aws_sdk_dynamodb::error::BuildError| failed("CreateTable", &error);
-        let key = |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build();
-        let keys =
-            |pk: &str, sk: &str| [key(pk, KeyType::Hash), key(sk, KeyType::Range)].into_iter().collect::<Result<Vec<_>, _>>();
-        let attributes = ["pk", "sk", "gsi1pk", "gsi1sk"]
-            .map(|name| AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build());
-        let index = GlobalSecondaryIndex::builder()
-            .index_name(INDEX)
-            .set_key_schema(Some(keys("gsi1pk", "gsi1sk").map_err(unbuilt)?))
-            .projection(Projection::builder().projection_type(ProjectionType::All).build());
-        let made = self
-            .client
-            .create_table()
-            .table_name(&self.name)
-            .billing_mode(BillingMode::PayPerRequest)
-            .set_attribute_definitions(Some(attributes.into_iter().collect::<Result<_, _>>().map_err(unbuilt)?))
-            .set_key_schema(Some(keys("pk", "sk").map_err(unbuilt)?))
-            .global_secondary_indexes(index.build().map_err(unbuilt)?)
-            .send()
-            .await;
-        match made {
-            Ok(_) => {}
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_in_use_exception()) => return Ok(()),
-            Err(error) => return Err(failed("CreateTable", &error)),
-        }
-        let ttl = TimeToLiveSpecification::builder().attribute_name("ttl").enabled(true).build().map_err(unbuilt)?;
-        let set = self.client.update_time_to_live().table_name(&self.name).time_to_live_specification(ttl).send().await;
-        set.map(drop).map_err(|error| failed("UpdateTimeToLive", &error))
-    }
-
     /// Reads one row. One request.
     pub(crate) async fn get<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<Row<T>>, TableError> {
         self.counters.read();
         let get = self.client.get_item().table_name(&self.name).set_key(Some(key.attributes())).consistent_read(true);
-        let answer = get.send().await.map_err(|error| failed("GetItem", &error))?;
+        let answer = get.return_consumed_capacity(Total).send().await.map_err(|error| failed("GetItem", &error))?;
+        self.counters.spent_reading(answer.consumed_capacity());
         match answer.item {
             Some(item) => Ok(Some(self.row(item).await?.decode()?)),
             None => Ok(None),
@@ -274,7 +253,9 @@ impl Table {
     pub(crate) async fn touch(&self, key: &Key) -> Result<(), TableError> {
         self.counters.read();
         let get = self.client.get_item().table_name(&self.name).set_key(Some(key.attributes())).projection_expression("pk");
-        get.send().await.map(drop).map_err(|error| failed("GetItem", &error))
+        let answer = get.return_consumed_capacity(Total).send().await.map_err(|error| failed("GetItem", &error))?;
+        self.counters.spent_reading(answer.consumed_capacity());
+        Ok(())
     }
 
     /// Reads rows that are there, in no order. One request per 100 keys.
@@ -286,8 +267,9 @@ impl Table {
                 let keys = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true).build();
                 let keys = keys.map_err(|error| failed("BatchGetItem", &error))?;
                 self.counters.read();
-                let answer = self.client.batch_get_item().request_items(&self.name, keys).send().await;
-                let mut answer = answer.map_err(|error| failed("BatchGetItem", &error))?;
+                let get = self.client.batch_get_item().request_items(&self.name, keys).return_consumed_capacity(Total);
+                let mut answer = get.send().await.map_err(|error| failed("BatchGetItem", &error))?;
+                self.counters.spent_reading(answer.consumed_capacity());
                 for item in answer.responses.take().and_then(|mut tables| tables.remove(&self.name)).unwrap_or_default() {
                     rows.push(self.row(item).await?);
                 }
@@ -333,7 +315,8 @@ impl Table {
             if let Some(value) = &value {
                 query = query.expression_attribute_values(":sk", text(value));
             }
-            let answer = query.send().await.map_err(|error| failed("Query", &error))?;
+            let answer = query.return_consumed_capacity(Total).send().await.map_err(|error| failed("Query", &error))?;
+            self.counters.spent_reading(answer.consumed_capacity());
             for item in answer.items.unwrap_or_default() {
                 rows.push(self.row(item).await?);
             }
@@ -363,37 +346,54 @@ impl Table {
         Ok(Row { key, value, version, lines, bytes, uses, index: take("gsi1sk").unwrap_or_default() })
     }
 
-    /// Makes one conditional write.
+    /// Makes one conditional write. It waits for a transaction on the same row to end.
     pub(crate) async fn write(&self, mut write: Write) -> Result<(), WriteError> {
         self.outsource(&mut write).await?;
+        for attempt in 0..=CONFLICTS_MAX {
+            let refused = match self.write_once(&write).await? {
+                Outcome::Done => return Ok(()),
+                Outcome::Refused(there) => there,
+                Outcome::Conflict => {
+                    pause(attempt).await;
+                    continue;
+                }
+            };
+            // The SDK may have asked twice because the first answer was lost: then what stands there is ours.
+            let ours = refused.is_some_and(|item| write.stands_in(&item));
+            return if ours { Ok(()) } else { Err(WriteError::Refused { at: 0 }) };
+        }
+        Err(TableError::Contention(write.key.to_string()).into())
+    }
+
+    async fn write_once(&self, write: &Write) -> Result<Outcome, TableError> {
         self.counters.wrote();
         let Expression { update, condition, names, values } = write.expression();
         let key = write.key.attributes();
         let old = ReturnValuesOnConditionCheckFailure::AllOld;
-        let refused = match update {
-            Some(update) => {
-                let request = self.client.update_item().table_name(&self.name).set_key(Some(key)).update_expression(update);
-                let request = request.set_condition_expression(condition).set_expression_attribute_names(names);
-                let request = request.set_expression_attribute_values(values).return_values_on_condition_check_failure(old);
-                match request.send().await.map_err(SdkError::into_service_error) {
-                    Ok(_) => return Ok(()),
-                    Err(UpdateItemError::ConditionalCheckFailedException(refused)) => refused.item,
-                    Err(error) => return Err(failed("UpdateItem", &error).into()),
-                }
-            }
-            None => {
-                let request = self.client.delete_item().table_name(&self.name).set_key(Some(key));
-                let request = request.set_condition_expression(condition).set_expression_attribute_names(names);
-                let request = request.set_expression_attribute_values(values).return_values_on_condition_check_failure(old);
-                match request.send().await.map_err(SdkError::into_service_error) {
-                    Ok(_) => return Ok(()),
-                    Err(DeleteItemError::ConditionalCheckFailedException(refused)) => refused.item,
-                    Err(error) => return Err(failed("DeleteItem", &error).into()),
-                }
-            }
+        let Some(update) = update else {
+            let request = self.client.delete_item().table_name(&self.name).set_key(Some(key)).return_consumed_capacity(Total);
+            let request = request.set_condition_expression(condition).set_expression_attribute_names(names);
+            let request = request.set_expression_attribute_values(values).return_values_on_condition_check_failure(old);
+            let answer = request.send().await.map_err(SdkError::into_service_error);
+            self.counters.spent_writing(answer.iter().filter_map(|answer| answer.consumed_capacity()));
+            return match answer {
+                Ok(_) => Ok(Outcome::Done),
+                Err(DeleteItemError::ConditionalCheckFailedException(refused)) => Ok(Outcome::Refused(refused.item)),
+                Err(DeleteItemError::TransactionConflictException(_)) => Ok(Outcome::Conflict),
+                Err(error) => Err(failed("DeleteItem", &error)),
+            };
         };
-        // The SDK may have asked twice because the first answer was lost: then what stands there is ours.
-        if refused.is_some_and(|item| write.stands_in(&item)) { Ok(()) } else { Err(WriteError::Refused { at: 0 }) }
+        let request = self.client.update_item().table_name(&self.name).set_key(Some(key)).update_expression(update);
+        let request = request.set_condition_expression(condition).set_expression_attribute_names(names);
+        let request = request.set_expression_attribute_values(values).return_values_on_condition_check_failure(old);
+        let answer = request.return_consumed_capacity(Total).send().await.map_err(SdkError::into_service_error);
+        self.counters.spent_writing(answer.iter().filter_map(|answer| answer.consumed_capacity()));
+        match answer {
+            Ok(_) => Ok(Outcome::Done),
+            Err(UpdateItemError::ConditionalCheckFailedException(refused)) => Ok(Outcome::Refused(refused.item)),
+            Err(UpdateItemError::TransactionConflictException(_)) => Ok(Outcome::Conflict),
+            Err(error) => Err(failed("UpdateItem", &error)),
+        }
     }
 
     /// Makes all of the writes or none. One request; at most 100 writes.
@@ -405,9 +405,13 @@ impl Table {
             let items = writes.iter().map(|write| self.transaction_item(write)).collect::<Result<Vec<_>, _>>()?;
             self.counters.wrote();
             // The SDK adds a token, the same for all its attempts, by which DynamoDB knows a repeat.
-            let answer = self.client.transact_write_items().set_transact_items(Some(items)).send().await;
+            let request = self.client.transact_write_items().set_transact_items(Some(items)).return_consumed_capacity(Total);
+            let answer = request.send().await;
             let error = match answer.map_err(SdkError::into_service_error) {
-                Ok(_) => return Ok(()),
+                Ok(done) => {
+                    self.counters.spent_writing(done.consumed_capacity());
+                    return Ok(());
+                }
                 Err(error) => error,
             };
             let TransactWriteItemsError::TransactionCanceledException(canceled) = &error else {

@@ -4,11 +4,13 @@
 mod one {
     mod agent;
     mod auth;
+    mod bed;
     mod cost;
     mod durable;
     mod fixture;
     mod job;
     mod log;
+    mod moto;
     mod repair;
     mod schedule;
     mod state;

@@ -1,23 +1,30 @@
 //! Blobs as objects of S3, encrypted with the deployment's KMS key.
 
-use std::sync::OnceLock;
+use std::{sync::OnceLock, time::Duration};
 
 use aws_sdk_s3::{
     Client,
     error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
     operation::put_object::builders::PutObjectFluentBuilder,
+    presigning::PresigningConfig,
     primitives::ByteStream,
     types::ServerSideEncryption,
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use berth_aws::Aws;
 use bytes::Bytes;
 
-use super::BlobError;
+use super::{BlobError, Place};
 
 /// How often an object is read whose bytes stop coming: the SDK asks again only until they begin.
 const READS_MAX: u32 = 3;
 /// How often a write is made that met another one of the same key.
 const CONFLICTS_MAX: u32 = 3;
+
+/// How long bytes may be put at a signed address.
+const UPLOAD_PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// How long a signed address answers; what began within it goes on.
+const DOWNLOAD_PATIENCE: Duration = Duration::from_secs(5 * 60);
 
 /// A bucket of blobs. Its client is made at first use: most requests need no blob.
 #[derive(Debug)]
@@ -83,6 +90,27 @@ impl Bucket {
     pub(super) async fn delete(&self, key: &str) -> Result<(), BlobError> {
         let deleted = self.client().delete_object().bucket(&self.name).key(key).send().await;
         deleted.map(drop).map_err(|error| self.failed("DeleteObject", key, &error))
+    }
+
+    /// Signs for one `PUT` of bytes of this length and SHA-256: S3 refuses any others. No request.
+    pub(super) async fn place(&self, key: &str, size: u64, sha256: [u8; 32]) -> Result<Place, BlobError> {
+        let put = self.client().put_object().bucket(&self.name).key(key).content_length(i64::try_from(size).unwrap_or(i64::MAX));
+        let put = put.checksum_sha256(STANDARD.encode(sha256));
+        let signed = put.presigned(self.for_a_while(key, UPLOAD_PATIENCE)?).await;
+        let signed = signed.map_err(|error| self.failed("PutObject", key, &error))?;
+        let headers = signed.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Ok(Place { url: signed.uri().to_owned(), headers })
+    }
+
+    /// Signs for a `GET` that is answered with this media type. No request.
+    pub(super) async fn address(&self, key: &str, media_type: &str) -> Result<String, BlobError> {
+        let get = self.client().get_object().bucket(&self.name).key(key).response_content_type(media_type);
+        let signed = get.presigned(self.for_a_while(key, DOWNLOAD_PATIENCE)?).await;
+        Ok(signed.map_err(|error| self.failed("GetObject", key, &error))?.uri().to_owned())
+    }
+
+    fn for_a_while(&self, key: &str, patience: Duration) -> Result<PresigningConfig, BlobError> {
+        PresigningConfig::expires_in(patience).map_err(|error| self.failed_with("presigning", key, error.to_string()))
     }
 
     fn encrypted(&self, put: PutObjectFluentBuilder) -> PutObjectFluentBuilder {

@@ -1,11 +1,12 @@
+use super::bed;
 use super::fixture::{at, noon, random, user};
 use berth_domain::{TokenHash, TokenId};
-use berth_store::{CreateUserError, FirstUserError, Session, SessionKind, Store, UserChange};
+use berth_store::{CreateUserError, FirstUserError, Session, SessionKind, UserChange};
 use tokio::task::JoinSet;
 
 #[tokio::test]
 async fn of_eight_who_set_up_at_once_one_is_the_first_user() {
-    let store = Store::memory().await.unwrap();
+    let store = bed::store().await;
     assert!(!store.has_first_user().await.unwrap());
     let mut tries = JoinSet::new();
     for number in 0..8 {
@@ -21,7 +22,7 @@ async fn of_eight_who_set_up_at_once_one_is_the_first_user() {
 
 #[tokio::test]
 async fn names_and_addresses_are_unique_without_regard_to_case() {
-    let store = Store::memory().await.unwrap();
+    let store = bed::store().await;
     let ada = user("ada");
     store.create_user(&ada).await.unwrap();
     let mut other = user("ADA");
@@ -36,7 +37,7 @@ async fn names_and_addresses_are_unique_without_regard_to_case() {
 
 #[tokio::test]
 async fn a_session_shows_its_user_as_they_are_now_until_it_is_ended() {
-    let store = Store::memory().await.unwrap();
+    let store = bed::store().await;
     let ada = user("ada");
     store.create_user(&ada).await.unwrap();
     let id = TokenId::new(noon(), random());

@@ -1,8 +1,10 @@
 //! What verbs ask of the table: a laptop pays a write with an fsync, a deployment with money.
 
-use super::fixture::{World, at, job, line, noon, random, result_with_agent, state, task};
-use berth_domain::{Secret, TokenHash, TokenId, Transition};
-use berth_store::{Offer, RunnerSession, Session, SessionKind};
+use super::fixture::{World, at, job, line, noon, random, result, result_with_agent, run, state, task};
+use berth_domain::{Priority, Secret, TokenHash, TokenId, Transition};
+use berth_store::{JobId, Offer, RunnerSession, Session, SessionKind};
+use berth_sweep::{Announce, Power, PowerError, Swept, sweep};
+use berth_wire::runner::Outcome;
 use uuid::Uuid;
 
 macro_rules! costs {
@@ -61,4 +63,36 @@ async fn a_whole_build_is_six_writes_and_its_log() {
     costs!(store, 1 + 0, store.push_state(&session, state(1, "x"), at(10)).await.unwrap());
     costs!(store, 2 + 1, store.finish(&session, result_with_agent(Uuid::from_u128(1), "t"), at(11)).await.unwrap());
     costs!(store, 1 + 1, store.create_build(world.build(dev.id, "dev", Transition::Stop)).await.unwrap());
+}
+
+/// Nothing is announced in these stories.
+struct Nobody;
+
+impl Announce for Nobody {
+    async fn announce(&self, job: JobId, _: Priority) {
+        panic!("{job} waits");
+    }
+}
+
+impl Power for Nobody {
+    async fn set(&self, on: bool) -> Result<(), PowerError> {
+        panic!("the relay is to be on: {on}");
+    }
+}
+
+#[tokio::test]
+async fn an_hour_with_a_thousand_stopped_workspaces_is_sixty_small_reads_and_no_write() {
+    let world = World::new().await;
+    for number in 0..1000 {
+        let workspace = world.running(&format!("dev-{number}"), result(Outcome::Succeeded)).await;
+        let stop = world.next(&workspace, Transition::Stop).await;
+        run(&world.store, stop, result(Outcome::Succeeded)).await;
+    }
+    let before = world.store.meter();
+    for minute in 0..60 {
+        assert_eq!(sweep(&world.store, &Nobody, &Nobody, at(100_000 + 60 * minute)).await.unwrap(), Swept::default());
+    }
+    let cost = world.store.meter() - before;
+    assert_eq!((cost.reads, cost.half_read_units), (60, 60), "half a read unit a minute, however many workspaces there are");
+    assert_eq!((cost.writes, cost.write_units), (0, 0));
 }

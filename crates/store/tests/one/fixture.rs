@@ -9,10 +9,7 @@ use berth_store::{Build, Claim, Imported, Job, JobId, JobResult, Offer, RunnerSe
 use berth_wire::runner::{self, LogLine, Outcome};
 use bytes::Bytes;
 use jiff::SignedDuration;
-use std::{
-    collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::{cell::Cell, collections::BTreeMap};
 use uuid::Uuid;
 
 /// Noon.
@@ -25,11 +22,15 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
     noon() + SignedDuration::from_secs(seconds)
 }
 
+thread_local! {
+    /// Each story has a thread and a store of its own.
+    static NEXT: Cell<u64> = const { Cell::new(1) };
+}
+
 /// Another ten bytes each time.
 pub(crate) fn random() -> [u8; 10] {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
     let mut bytes = [7; 10];
-    bytes[..8].copy_from_slice(&NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+    bytes[..8].copy_from_slice(&NEXT.replace(NEXT.get() + 1).to_be_bytes());
     bytes
 }
 
@@ -156,11 +157,9 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) async fn new() -> Self {
-        Self::on(Store::memory().await.unwrap()).await
-    }
-
+    /// The same each time, down to the ids.
     pub(crate) async fn on(store: Store) -> Self {
+        NEXT.set(1);
         let ada = user("ada");
         store.create_first_user(&ada).await.unwrap();
         let first = version(&ada, None, "one");
