@@ -27,5 +27,6 @@ mod starter;
 mod state;
 mod template;
 mod terminal;
+mod upload;
 mod user;
 mod workspace;

@@ -70,6 +70,8 @@ impl From<ClientError> for Failure {
             }
             ClientError::Url { .. } => "it looks like https://berth.example.com",
             ClientError::Token => "copy it again, without line breaks",
+            ClientError::Elsewhere { .. } => "may this machine reach that host? Proxies and firewalls must let it through",
+            ClientError::File { .. } => "mend the file and try again",
             ClientError::Setup(_) => "check the certificates of this machine",
             error if error.is_unauthorized() => "sign in again: `berth login`",
             error if error.is_forbidden() => "ask an owner of the deployment",

@@ -49,6 +49,16 @@ pub enum ClientError {
         /// The most that is read.
         limit: usize,
     },
+    /// A large body is to be sent to or read from another host, and that host cannot be reached or did not take it.
+    #[error("{url} keeps large bodies at {host}, but {reason}")]
+    Elsewhere {
+        /// The deployment's URL.
+        url: String,
+        /// The other host. The rest of its address is a secret.
+        host: String,
+        /// What happened.
+        reason: String,
+    },
     /// A followed stream ended before its end.
     #[error("the stream from {url} broke off: {reason}")]
     Broken {
@@ -56,6 +66,12 @@ pub enum ClientError {
         url: String,
         /// What happened.
         reason: String,
+    },
+    /// What was to be sent cannot be read.
+    #[error("cannot read what is to be sent")]
+    File {
+        /// Why.
+        source: std::io::Error,
     },
     /// No HTTP client could be set up on this machine.
     #[error("cannot set up TLS")]
@@ -100,7 +116,7 @@ impl ClientError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Broken { .. } => true,
+            Self::Unreachable { .. } | Self::Broken { .. } | Self::Elsewhere { .. } => true,
             Self::Api { status, .. } => matches!(status, 408 | 429 | 500..=599),
             _ => false,
         }
@@ -113,19 +129,28 @@ impl ClientError {
         self.is_transient() || matches!(self, Self::Api { status: 426, .. })
     }
 
+    /// No answer from `base`.
     pub(crate) fn from_reqwest(base: &str, error: &reqwest::Error) -> Self {
-        let reason = if error.is_timeout() && !error.is_connect() {
-            "no answer in time".to_owned()
-        } else if error.is_timeout() {
-            "no connection in time".to_owned()
-        } else {
-            root_cause(error)
-        };
-        Self::Unreachable { url: base.to_owned(), reason }
+        Self::Unreachable { url: base.to_owned(), reason: unanswered(error) }
+    }
+
+    /// No answer from another host, of which `url` shows no more than its name.
+    pub(crate) fn elsewhere(base: &str, url: &str, reason: impl Into<String>) -> Self {
+        let host = reqwest::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
+        Self::Elsewhere { url: base.to_owned(), host: host.unwrap_or_else(|| "another host".to_owned()), reason: reason.into() }
     }
 
     pub(crate) fn timed_out(base: &str, after: Duration) -> Self {
         Self::Unreachable { url: base.to_owned(), reason: format!("no answer in {} seconds", after.as_secs()) }
+    }
+}
+
+/// Why there was no answer.
+pub(crate) fn unanswered(error: &reqwest::Error) -> String {
+    match (error.is_timeout(), error.is_connect()) {
+        (true, false) => "no answer in time".to_owned(),
+        (true, true) => "no connection in time".to_owned(),
+        (false, _) => root_cause(error),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Requests and answers: base URL, token, limits, and the one place where an answer becomes a value or an error.
 
-use crate::{ClientError, Result, tls};
-use berth_wire::{BuildInfo, ErrorBody, SESSION_HEADER, domain::Secret};
+use crate::{ClientError, Result, error::unanswered, tls};
+use berth_wire::{BuildInfo, ErrorBody, SESSION_HEADER, domain::Secret, upload::ELSEWHERE_HEADER};
 use bytes::{Bytes, BytesMut};
 use reqwest::{
     Method, RequestBuilder, Response, Url,
@@ -150,6 +150,11 @@ impl Client {
     /// Sends, and reads the answer as JSON.
     pub(crate) async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T> {
         let response = self.send(request).await?;
+        self.decode(response).await
+    }
+
+    /// Reads an answer as JSON.
+    pub(crate) async fn decode<T: DeserializeOwned>(&self, response: Response) -> Result<T> {
         let url = response.url().to_string();
         let bytes = self.read(response, ANSWER_BYTES_MAX).await?;
         serde_json::from_slice(&bytes).map_err(|source| ClientError::Decode { url, source })
@@ -162,7 +167,8 @@ impl Client {
         self.read(response, ANSWER_BYTES_MAX).await.map(drop)
     }
 
-    /// Sends; an answer of 400 or above is an error, and so is a redirect: a token must not follow one elsewhere.
+    /// Sends; an answer of 400 or above is an error, and so is a redirect: a token must not follow one elsewhere. An answer that is
+    /// too large for the API's own host is read, without the token, from where it says.
     pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response> {
         let response = request.send().await.map_err(|error| ClientError::from_reqwest(&self.base, &error))?;
         let status = response.status();
@@ -170,8 +176,35 @@ impl Client {
             return Ok(response);
         }
         let location = response.headers().get(reqwest::header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        if let Some(location) = location.as_deref().filter(|_| response.headers().contains_key(ELSEWHERE_HEADER)) {
+            return self.fetch(location).await;
+        }
         let bytes = self.read(response, ERROR_BYTES_MAX).await.unwrap_or_default();
         Err(ClientError::Api { status: status.as_u16(), body: error_body(status, location.as_deref(), &bytes) })
+    }
+
+    /// Reads the body of an answer from the address that the answer gave.
+    async fn fetch(&self, location: &str) -> Result<Response> {
+        self.send_elsewhere(self.bare(Method::GET, location)?, location).await
+    }
+
+    /// A request to another host that the API named: without the token, and encrypted if the API is.
+    pub(crate) fn bare(&self, method: Method, url: &str) -> Result<RequestBuilder> {
+        let parsed = Url::parse(url).map_err(|error| ClientError::elsewhere(&self.base, url, error.to_string()))?;
+        if parsed.scheme() != "https" && parsed.scheme() != self.root.scheme() {
+            return Err(ClientError::elsewhere(&self.base, url, "its address is not encrypted"));
+        }
+        Ok(self.http.request(method, parsed).timeout(TRANSFER))
+    }
+
+    pub(crate) async fn send_elsewhere(&self, request: RequestBuilder, url: &str) -> Result<Response> {
+        let sent = request.send().await;
+        let response = sent.map_err(|error| ClientError::elsewhere(&self.base, url, unanswered(&error)))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        Err(ClientError::elsewhere(&self.base, url, format!("it answered {status}")))
     }
 
     /// Reads a body of at most `limit` bytes.

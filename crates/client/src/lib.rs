@@ -16,6 +16,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod upload;
 mod user;
 mod workspace;
 

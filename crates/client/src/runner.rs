@@ -113,8 +113,8 @@ impl RunnerClient {
             let url = self.client.url(&["runner", "jobs", &self.job, noun]).to_string();
             return Err(ClientError::TooLarge { url, limit });
         }
-        let request = self.request(Method::PUT, noun).timeout(TRANSFER);
-        self.client.done(request.header(CONTENT_TYPE, "application/octet-stream").body(bytes)).await
+        let request = self.request(Method::PUT, noun).timeout(TRANSFER).header(CONTENT_TYPE, "application/octet-stream");
+        self.client.done(self.client.with_bytes(request, bytes).await?).await
     }
 
     fn request(&self, method: Method, verb: &str) -> RequestBuilder {

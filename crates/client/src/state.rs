@@ -45,7 +45,7 @@ impl Client {
             let url = self.url(&["workspaces", &segment(workspace), "states"]).to_string();
             return Err(ClientError::TooLarge { url, limit: STATE_BYTES_MAX });
         }
-        self.json(request.header(CONTENT_TYPE, "application/octet-stream").body(state)).await
+        self.json(self.with_bytes(request.header(CONTENT_TYPE, "application/octet-stream"), state).await?).await
     }
 
     /// Makes the content of an earlier version the newest again; 409 while a build is active.

@@ -3,6 +3,7 @@
 use crate::{
     Client, Follow, Result, follow,
     http::{TRANSFER, segment},
+    upload::CHUNK_BYTES,
 };
 use berth_wire::{
     build::{Job, JobLog},
@@ -15,18 +16,13 @@ use berth_wire::{
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
-use reqwest::{
-    Body, Method,
-    header::{CONTENT_LENGTH, CONTENT_TYPE},
-};
-use tokio::io::AsyncRead;
+use reqwest::{Body, Method, header::CONTENT_TYPE};
+use tokio::io::{AsyncRead, AsyncSeek};
 use tokio_util::io::ReaderStream;
 use uuid::Uuid;
 
 /// The name by which every deployment's one organization can be addressed.
 const ORGANIZATION: &str = "default";
-/// How much of an upload is read at a time.
-const UPLOAD_CHUNK_BYTES: usize = 64 * 1024;
 
 impl Client {
     /// Uploads a tar of `length` bytes; `sent` hears the number of bytes handed to the network so far. The archive is never whole in memory.
@@ -35,19 +31,20 @@ impl Client {
     /// Any [`crate::ClientError`]; 413 when it is too large.
     pub async fn upload_file<R, P>(&self, archive: R, length: u64, sent: P) -> Result<UploadedFile>
     where
-        R: AsyncRead + Send + 'static,
+        R: AsyncRead + AsyncSeek + Unpin + Send + 'static,
         P: Fn(u64) + Send + Sync + 'static,
     {
-        let mut total = 0;
-        let chunks = ReaderStream::with_capacity(archive, UPLOAD_CHUNK_BYTES).inspect(move |chunk| {
-            if let Ok(chunk) = chunk {
-                total += chunk.len() as u64;
-                sent(total);
-            }
-        });
-        let request = self.request(Method::POST, &["files"]).timeout(TRANSFER);
-        let request = request.header(CONTENT_TYPE, "application/x-tar").header(CONTENT_LENGTH, length);
-        self.json(request.body(Body::wrap_stream(chunks))).await
+        let body = |archive| {
+            let mut total = 0;
+            Body::wrap_stream(ReaderStream::with_capacity(archive, CHUNK_BYTES).inspect(move |chunk| {
+                if let Ok(chunk) = chunk {
+                    total += chunk.len() as u64;
+                    sent(total);
+                }
+            }))
+        };
+        let request = self.request(Method::POST, &["files"]).timeout(TRANSFER).header(CONTENT_TYPE, "application/x-tar");
+        self.json(self.with_file(request, archive, length, body).await?).await
     }
 
     /// Downloads an uploaded archive.

@@ -16,6 +16,7 @@ pub mod state;
 pub mod template;
 pub mod ticket;
 pub mod tunnel;
+pub mod upload;
 pub mod user;
 pub mod workspace;
 

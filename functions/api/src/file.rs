@@ -6,6 +6,7 @@ use crate::{
     body::{Json, Segment},
     error::{Answer, ApiError},
     session::Authenticated,
+    upload::Sent,
 };
 use axum::{
     body::Body,
@@ -33,11 +34,11 @@ pub(crate) async fn upload(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
     headers: HeaderMap,
-    body: Body,
+    body: Sent,
 ) -> Answer<(StatusCode, Json<UploadedFile>)> {
     caller.actor.may_manage_templates()?;
     check_type(&headers)?;
-    let bytes = receive(body).await?;
+    let bytes = receive(body.open(&api, caller.user.id.0).await?).await?;
     let now = api.now();
     let wanted = FileId::new(now, rand::random());
     let id = api.store().create_file(wanted, caller.user.id, bytes, now).await?;

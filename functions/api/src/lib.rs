@@ -41,6 +41,7 @@ mod socket;
 mod state;
 mod template;
 mod token;
+mod upload;
 mod user;
 mod version;
 mod view;

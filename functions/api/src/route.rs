@@ -5,7 +5,7 @@
 
 use crate::{
     Shared, agent, binary, build, buildinfo, dry_run, file, guard, init_script, log, page, relay, repair, runner, session, state,
-    template, token, user, version, watch, workspace,
+    template, token, upload, user, version, watch, workspace,
 };
 use axum::{
     Router,
@@ -47,6 +47,8 @@ pub(crate) enum Access {
     Agent,
     /// A runner with its job's session.
     Runner,
+    /// Those who send large bodies: a runner with its job's session, and template admins and owners; 403 for others.
+    Upload,
 }
 
 /// One row of the table.
@@ -191,8 +193,9 @@ fn workspaces() -> Vec<Route> {
 }
 
 fn machines() -> Vec<Route> {
-    use Access::{Agent, Public, Runner};
+    use Access::{Agent, Public, Runner, Upload};
     vec![
+        post(Upload, "/api/v2/uploads", upload::create),
         post(Agent, "/api/v2/workspaceagents/me/manifest", agent::manifest),
         patch(Agent, "/api/v2/workspaceagents/me/lifecycle", agent::lifecycle),
         patch(Agent, "/api/v2/workspaceagents/me/logs", agent::logs),
@@ -218,6 +221,7 @@ pub(crate) fn router(api: Shared) -> Router {
     router
         .fallback(guard::unknown_route)
         .method_not_allowed_fallback(guard::wrong_method)
+        .layer(from_fn_with_state(Shared::clone(&api), upload::elsewhere))
         .layer(from_fn(guard::guard))
         .with_state(api)
 }

@@ -9,9 +9,9 @@ use crate::{
     file,
     session::CallingRunner,
     state,
+    upload::Sent,
 };
 use axum::{
-    body::Body,
     extract::State,
     response::{IntoResponse, Response},
 };
@@ -220,10 +220,10 @@ pub(crate) async fn push_state(
     State(api): State<Shared>,
     CallingRunner(session): CallingRunner,
     Segment(id): Segment<Uuid>,
-    body: Body,
+    body: Sent,
 ) -> Answer<StatusCode> {
     check_job(&session, id)?;
-    let state = whole(body, STATE_BYTES_MAX).await?;
+    let state = whole(body.open(&api, id).await?, STATE_BYTES_MAX).await?;
     api.store().push_state(&session, state, api.now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -233,13 +233,13 @@ pub(crate) async fn put_modules(
     State(api): State<Shared>,
     CallingRunner(session): CallingRunner,
     Segment(id): Segment<Uuid>,
-    body: Body,
+    body: Sent,
 ) -> Answer<StatusCode> {
     check_job(&session, id)?;
     if !matches!(session.job, JobId::Import(_)) {
         return Err(ApiError::conflict("only an import keeps modules"));
     }
-    let modules = whole(body, MODULES_BYTES_MAX).await?;
+    let modules = whole(body.open(&api, id).await?, MODULES_BYTES_MAX).await?;
     api.store().put_modules(&session, modules).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -18,6 +18,7 @@ use berth_wire::SESSION_HEADER;
 use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use jiff::SignedDuration;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// The cookie that carries a session token for browsers.
 pub(crate) const SESSION_COOKIE: &str = "coder_session_token";
@@ -45,6 +46,15 @@ pub(crate) struct CallingAgent(pub(crate) Arc<(Agent, Workspace)>);
 #[derive(Debug, Clone)]
 pub(crate) struct CallingRunner(pub(crate) RunnerSession);
 
+/// Whoever asks where to put a large body.
+#[derive(Debug, Clone)]
+pub(crate) enum Uploader {
+    /// A person.
+    Person(Actor),
+    /// The runner that holds the job of this id.
+    Runner(Uuid),
+}
+
 macro_rules! from_extensions {
     ($($caller:ident),+) => {$(
         impl<S: Sync> FromRequestParts<S> for $caller {
@@ -55,7 +65,7 @@ macro_rules! from_extensions {
         }
     )+};
 }
-from_extensions!(Authenticated, CallingAgent, CallingRunner);
+from_extensions!(Authenticated, CallingAgent, CallingRunner, Uploader);
 
 /// Finds out who calls and refuses those that the route is not for. What the caller may do with which object, the handler asks.
 pub(crate) async fn admit(State((api, access)): State<(Shared, Access)>, mut request: Request, next: Next) -> Response {
@@ -76,6 +86,15 @@ async fn caller(api: &Api, access: Access, request: &mut Request) -> Result<(), 
             let token = token(request.headers()).ok_or_else(ApiError::unauthenticated)?;
             let session = RunnerSession::parse(token.text).ok_or_else(ApiError::unauthenticated)?;
             request.extensions_mut().insert(CallingRunner(session));
+        }
+        Access::Upload => {
+            // A runner's session has another form than a person's.
+            let session = token(request.headers()).and_then(|token| RunnerSession::parse(token.text));
+            let uploader = match session {
+                Some(session) => Uploader::Runner(api.store().job_by_session(&session).await?.id.uuid()),
+                None => Uploader::Person(person(api, request.method(), request.headers()).await?.actor),
+            };
+            request.extensions_mut().insert(uploader);
         }
         _ => {
             let signed_in = person(api, request.method(), request.headers()).await?;

@@ -9,6 +9,7 @@ use crate::{
     build,
     error::{Answer, ApiError},
     session::{Authenticated, SignedIn},
+    upload::Sent,
     workspace::permit,
 };
 use axum::{
@@ -64,10 +65,11 @@ pub(crate) async fn push(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
     Segment(id): Segment<WorkspaceId>,
-    body: Body,
+    body: Sent,
 ) -> Answer<(StatusCode, Json<wire::StateVersion>)> {
     let workspace = workspace(&api, &caller, id).await?;
     permit(&caller.actor, workspace.owner, Actor::may_push_state)?;
+    let body = body.open(&api, caller.user.id.0).await?;
     let version = put(&api, &caller, &workspace, whole(body, STATE_BYTES_MAX).await?).await?;
     Ok((StatusCode::CREATED, Json(view(version, &of_latest(&workspace)))))
 }

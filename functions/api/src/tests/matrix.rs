@@ -33,6 +33,7 @@ fn expected(access: Access) -> [Pass; 9] {
         Access::Enter => [No(401), No(404), Yes, No(403), No(403), No(404), No(403), No(401), No(401)],
         Access::Agent => [No(401), No(401), No(401), No(401), No(401), No(401), No(401), Yes, No(401)],
         Access::Runner => [No(401), No(401), No(401), No(401), No(401), No(401), No(401), No(401), Yes],
+        Access::Upload => [No(401), No(403), No(403), Yes, Yes, No(403), No(403), No(401), Yes],
     }
 }
 
@@ -94,6 +95,7 @@ impl Things {
             ("PATCH", "{workspace}") => json!({ "name": "dev" }),
             ("PUT", "extend") => json!({ "deadline": "2100-01-01T00:00:00Z" }),
             ("PUT", "autoupdates") => json!({ "automatic_updates": "never" }),
+            ("POST", "uploads") => json!({ "size": 1, "sha256": "0".repeat(64) }),
             ("POST", "ticket") => json!({ "endpoint_id": CLIENT_ENDPOINT }),
             _ => json!({}),
         };
