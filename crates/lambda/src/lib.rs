@@ -49,7 +49,10 @@ where
     let serve = async { init(environment).await?.await };
     tokio::select! {
         outcome = serve => outcome,
-        _ = terminate.recv() => Ok(tracing::info!("told to end")),
+        _ = terminate.recv() => {
+            tracing::info!("told to end");
+            Ok(())
+        }
     }
 }
 
