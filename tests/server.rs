@@ -19,6 +19,22 @@ fn everything_is_there_after_a_restart() {
 }
 
 #[test]
+fn a_doctor_finds_a_server_on_this_machine_well() {
+    let mut berth = Berth::start();
+    let report = berth.json(&["doctor", &berth.url]);
+    let verdicts: Vec<_> =
+        report["findings"].as_array().unwrap().iter().map(|one| (one["check"].as_str(), one["verdict"].as_str())).collect();
+    for (check, verdict) in
+        [("api", "ok"), ("clock", "ok"), ("dns", "skip"), ("tls", "skip"), ("relay", "ok"), ("udp", "skip"), ("websocket", "ok")]
+    {
+        assert!(verdicts.contains(&(Some(check), Some(verdict))), "{check}: {report}");
+    }
+    berth.stop_server();
+    let seen = berth.run(&["doctor", &berth.url]);
+    assert!(seen.code == Some(1) && seen.stdout.contains("FAIL  api") && seen.stderr.contains("checks failed"), "{seen:?}");
+}
+
+#[test]
 fn a_port_in_use_is_one_clear_error() {
     let berth = Berth::start();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

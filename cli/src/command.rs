@@ -7,6 +7,7 @@ mod completion;
 mod config_ssh;
 mod create;
 mod delete;
+mod doctor;
 mod list;
 mod login;
 mod logout;
@@ -119,6 +120,8 @@ pub enum Verb {
     PortForward(port_forward::Arguments),
     /// Measure the way to a workspace
     Ping(ping::Arguments),
+    /// Check from here whether a deployment works, and say what to do where it does not
+    Doctor(doctor::Arguments),
     /// Show the version
     Version(version::Arguments),
     /// Print the completion script of a shell
@@ -169,6 +172,7 @@ async fn dispatch(verb: Verb, session: &Session) -> Outcome {
         Verb::ConfigSsh(arguments) => config_ssh::run(&arguments, session),
         Verb::PortForward(arguments) => port_forward::run(&arguments, session).await,
         Verb::Ping(arguments) => ping::run(&arguments, session).await,
+        Verb::Doctor(arguments) => doctor::run(&arguments, session).await,
     }
 }
 
@@ -241,6 +245,8 @@ mod tests {
             "berth builds timings dev -n -1",
             "berth show dev --build 3",
             "berth retry ada/dev --debug",
+            "berth doctor",
+            "berth doctor https://berth.example.com -o json",
             "berth rename dev work -y",
             "berth autoupdate dev always",
             "berth schedule stop dev manual",

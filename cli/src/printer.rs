@@ -221,6 +221,14 @@ impl Progress {
         self.above(format_args!("    {ERROR}{}{ERROR:#}\n", printable(line)));
     }
 
+    /// Does something to the screen while nothing of the wait is on it.
+    pub fn clear_of<T>(&self, write: impl FnOnce() -> T) -> T {
+        match &self.bar {
+            Some(spinner) => spinner.bar.suspend(write),
+            None => write(),
+        }
+    }
+
     fn above(&self, text: fmt::Arguments<'_>) {
         match &self.bar {
             Some(spinner) => spinner.bar.suspend(|| talk(text)),

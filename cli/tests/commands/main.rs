@@ -6,6 +6,7 @@ mod build;
 mod completion;
 mod config_ssh;
 mod deployment;
+mod doctor;
 mod login;
 mod parameter;
 mod workspace;

@@ -135,6 +135,11 @@ impl Client {
         url
     }
 
+    /// A request for a path that is not below `api/v2`, without the token.
+    pub(crate) fn plain(&self, path: &str) -> RequestBuilder {
+        self.http.get(format!("{}/{}", self.base, path.trim_start_matches('/')))
+    }
+
     pub(crate) fn request(&self, method: Method, segments: &[&str]) -> RequestBuilder {
         self.http.request(method, self.url(segments)).headers(self.headers())
     }

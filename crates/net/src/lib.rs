@@ -11,6 +11,7 @@
 //! stream (see `credit.rs`), so that a reader who pauses stops the writer instead of killing the connection.
 
 mod credit;
+mod discovery;
 mod health;
 mod identity;
 mod inbox;
@@ -21,6 +22,7 @@ mod session;
 mod stream;
 mod tailnet;
 
+pub use discovery::{DISCOVERY_PORT, Discovered, DiscoveryError, discover};
 pub use health::Health;
 pub use identity::Identity;
 pub use peer::{ConnectError, PathInfo, Peer};

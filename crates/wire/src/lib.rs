@@ -39,4 +39,7 @@ pub struct BuildInfo {
     /// The name of the product, `Berth`.
     #[serde(default)]
     pub product: String,
+    /// Where endpoints meet, as tickets say it; empty from a server that does not tell.
+    #[serde(default)]
+    pub relay_url: String,
 }

@@ -22,7 +22,8 @@ pub(crate) async fn root() -> Json<Value> {
 
 pub(crate) async fn build_info(State(api): State<Shared>) -> Json<BuildInfo> {
     let external_url = api.app.config.access_url.trim_end_matches('/').to_owned();
-    Json(BuildInfo { version: COMPATIBLE_VERSION.to_owned(), external_url, product: "Berth".to_owned() })
+    let relay_url = api.app.config.relay_url.clone();
+    Json(BuildInfo { version: COMPATIBLE_VERSION.to_owned(), external_url, product: "Berth".to_owned(), relay_url })
 }
 
 /// How `config-ssh` names hosts: `dev.berth`.

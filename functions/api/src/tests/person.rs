@@ -266,6 +266,7 @@ async fn the_deployment_says_what_it_is() {
         (&info["external_url"], info["version"].as_str().unwrap().starts_with("v2.99.0-devel+berth.")),
         (&json!("https://berth.example.com"), true)
     );
+    assert_eq!(info["relay_url"], "https://relay.example.com");
     let health = world.nobody().get("/healthz").await;
     assert_eq!((health.status.as_u16(), &health.bytes[..]), (200, b"OK".as_slice()));
     let methods = world.nobody().get("/api/v2/users/authmethods").await.is(200);
