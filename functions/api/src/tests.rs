@@ -2,6 +2,7 @@
 
 mod agent;
 mod build;
+mod cost;
 mod dry_run;
 mod fixture;
 mod junk;

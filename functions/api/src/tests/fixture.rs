@@ -93,7 +93,8 @@ impl World {
     }
 
     pub(super) async fn with(change: impl FnOnce(&mut ApiConfig)) -> Self {
-        let now = Arc::new(Mutex::new(Timestamp::now()));
+        // Whole seconds: then all times are written with the same length.
+        let now = Arc::new(Mutex::new(Timestamp::from_second(Timestamp::now().as_second()).unwrap()));
         let (queue, relay) = (Arc::new(Queue::default()), Arc::new(Relay::default()));
         let mut config = ApiConfig {
             access_url: "https://berth.example.com".into(),
