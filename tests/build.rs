@@ -6,7 +6,7 @@ use berth_wire::build::CreateBuild;
 use nix::sys::signal::{Signal, kill};
 use std::{
     io::{BufRead, BufReader},
-    process::Stdio,
+    process::{Child, Stdio},
 };
 
 /// A template whose start takes as long as a marker file is missing, after one resource is there.
@@ -25,16 +25,20 @@ resource "terraform_data" "second" {{
     template(berth, "slow", &main)
 }
 
-fn status(berth: &Berth) -> String {
+pub(crate) fn status(berth: &Berth) -> String {
     berth.json(&["show", "dev"])["latest_build"]["status"].as_str().unwrap().to_owned()
 }
 
 /// A workspace whose first build hangs in its second resource, the first being pushed.
-fn hanging() -> (Berth, std::process::Child) {
-    let berth = Berth::signed_in();
-    let directory = slow(&berth);
-    berth.ok(&["templates", "push", "slow", "--directory", &directory, "--yes"]);
-    let create = berth.berth(&["create", "dev", "--template", "slow", "--yes"]).stderr(Stdio::null()).spawn().unwrap();
+fn hanging() -> (Berth, Child) {
+    hanging_at(Berth::signed_in())
+}
+
+/// The same for somebody who is signed in.
+pub(crate) fn hanging_at(berth: Berth) -> (Berth, Child) {
+    let (directory, name) = (slow(&berth), berth.template_name("slow"));
+    berth.ok(&["templates", "push", &name, "--directory", &directory, "--yes"]);
+    let create = berth.berth(&["create", "dev", "--template", &name, "--yes"]).stderr(Stdio::null()).spawn().unwrap();
     eventually("the first resource in the pushed state", || {
         let logs = berth.run(&["logs", "dev"]).stdout;
         (logs.contains("terraform_data.first") && logs.contains("terraform_data.second")).then_some(())
@@ -44,7 +48,11 @@ fn hanging() -> (Berth, std::process::Child) {
 
 #[test]
 fn start_stop_restart_keep_the_home_and_delete_leaves_nothing() {
-    let berth = Berth::with_workspace();
+    life(&Berth::with_workspace());
+}
+
+/// Start, stop, restart and delete of the running workspace `dev`.
+pub(crate) fn life(berth: &Berth) {
     berth.ok(&["ssh", "dev", "--", "echo kept > note; nohup sleep 7777 >/dev/null 2>&1 & setsid sleep 7778 >/dev/null 2>&1 &"]);
     assert!(!berth.workspace_processes().is_empty());
     berth.ok(&["stop", "dev", "--yes"]);
@@ -62,7 +70,11 @@ fn start_stop_restart_keep_the_home_and_delete_leaves_nothing() {
 
 #[tokio::test]
 async fn a_build_can_be_followed_and_canceled() {
-    let (berth, mut create) = hanging();
+    cancel(hanging()).await;
+}
+
+/// A build that hangs is canceled; the next one goes on.
+pub(crate) async fn cancel((berth, mut create): (Berth, Child)) {
     let client = berth.client();
     let workspace = client.workspace_by_name("me", "dev").await.unwrap();
     let stop = CreateBuild::new(Transition::Stop);
@@ -79,7 +91,11 @@ async fn a_build_can_be_followed_and_canceled() {
 
 #[test]
 fn a_killed_runner_fails_its_build_and_a_retry_continues_from_the_pushed_state() {
-    let (berth, mut create) = hanging();
+    killed_runner(hanging());
+}
+
+/// The runner of a build that hangs is killed; a retry goes on from the pushed state.
+pub(crate) fn killed_runner((berth, mut create): (Berth, Child)) {
     let runners = berth.runners();
     assert!(!runners.is_empty());
     runners.iter().for_each(|pid| kill(*pid, Signal::SIGKILL).unwrap());
@@ -122,7 +138,11 @@ fn a_build_outlives_a_short_outage_of_the_server() {
 
 #[test]
 fn a_closed_terminal_during_create_does_not_stop_the_build() {
-    let (berth, mut create) = hanging();
+    closed_terminal(hanging());
+}
+
+/// Whoever watches a build goes away; the build goes on.
+pub(crate) fn closed_terminal((berth, mut create): (Berth, Child)) {
     kill(nix::unistd::Pid::from_raw(create.id().try_into().unwrap()), Signal::SIGHUP).unwrap();
     create.wait().unwrap();
     std::fs::write(berth.home().join("go"), "").unwrap();
@@ -131,14 +151,19 @@ fn a_closed_terminal_during_create_does_not_stop_the_build() {
 
 #[test]
 fn a_failed_apply_shows_terraforms_reason_and_can_be_deleted() {
-    let berth = Berth::signed_in();
+    failed_apply(&Berth::signed_in());
+}
+
+/// Terraform fails; the person reads why, and deletes what there is.
+pub(crate) fn failed_apply(berth: &Berth) {
+    let name = berth.template_name("bad");
     let main =
         "resource \"terraform_data\" \"bad\" {\n  provisioner \"local-exec\" { command = \"echo no luck >&2; exit 3\" }\n}\n";
-    let directory = template(&berth, "bad", main);
-    berth.ok(&["templates", "push", "bad", "--directory", &directory, "--yes"]);
-    let text = berth.fails(&["create", "dev", "--template", "bad", "--yes"]);
+    let directory = template(berth, "bad", main);
+    berth.ok(&["templates", "push", &name, "--directory", &directory, "--yes"]);
+    let text = berth.fails(&["create", "dev", "--template", &name, "--yes"]);
     assert!(text.contains("local-exec") && text.contains("main.tf"), "{text}");
-    assert_eq!(status(&berth), "failed");
+    assert_eq!(status(berth), "failed");
     assert!(!berth.ok(&["logs", "dev"]).contains("[DEBUG]"));
     berth.fails(&["retry", "dev", "--debug"]);
     assert!(berth.ok(&["logs", "dev"]).contains("[DEBUG]"), "with Terraform's own debug log");

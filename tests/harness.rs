@@ -1,5 +1,6 @@
 //! One server, one person, one temporary home; everything is ended and removed on drop.
 
+use crate::bed::Bed;
 use berth_client::Client;
 use berth_domain::Secret;
 use nix::{
@@ -7,11 +8,12 @@ use nix::{
     unistd::Pid,
 };
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::Once,
+    sync::{Mutex, Once},
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -20,9 +22,13 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 /// Longer than anything here takes on a busy machine; a story waits for a condition, never for this.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
-/// A running Berth with its own data, and a person's home with its own configuration.
+/// A running Berth with its own data, and a person's home with its own configuration. Or the bed's Berth, which others use too.
 pub(crate) struct Berth {
     home: TempDir,
+    /// The deployed one, where this is not a server of our own.
+    pub(crate) bed: Option<&'static Bed>,
+    /// The workspaces that this person made on the bed.
+    made: Mutex<BTreeSet<String>>,
     /// Where our executables are.
     binaries: PathBuf,
     server: Option<Child>,
@@ -100,18 +106,33 @@ impl Berth {
     /// A server with more options and environment.
     pub(crate) fn start_with(options: &[&str], environment: &[(&str, &str)]) -> Self {
         let home = tempfile::Builder::new().prefix("berth-story-").tempdir().unwrap();
-        let options = options.iter().map(|&option| option.to_owned()).collect();
-        let environment = environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let mut berth = Self { home, binaries: binaries(), server: None, options, environment, url: String::new() };
+        let mut berth = Self::at(home, binaries());
+        berth.options = options.iter().map(|&option| option.to_owned()).collect();
+        berth.environment = environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
         berth.boot("0");
+        berth
+    }
+
+    fn at(home: TempDir, binaries: PathBuf) -> Self {
+        let (options, environment, made) = (Vec::new(), Vec::new(), Mutex::default());
+        Self { home, bed: None, made, binaries, server: None, options, environment, url: String::new() }
+    }
+
+    /// A person of its own at the deployed Berth, signed in.
+    pub(crate) fn deployed(bed: &'static Bed) -> Self {
+        let home = tempfile::Builder::new().prefix("berth-story-").tempdir().unwrap();
+        let mut berth = Self::at(home, binaries());
+        (berth.bed, berth.url) = (Some(bed), bed.url());
+        let mut login = berth.berth(&["login", &berth.url, "--first-user-email", &bed.person()]);
+        let answer: Answer = login.env("BERTH_FIRST_USER_PASSWORD", PASSWORD).output().unwrap().into();
+        assert_eq!(answer.code, Some(0), "{answer:?}\n{}", bed.logs());
         berth
     }
 
     /// A server with executables of the story's own.
     pub(crate) fn start_from(binaries: &Path) -> Self {
         let home = tempfile::Builder::new().prefix("berth-story-").tempdir().unwrap();
-        let binaries = binaries.to_path_buf();
-        let mut berth = Self { home, binaries, server: None, options: Vec::new(), environment: Vec::new(), url: String::new() };
+        let mut berth = Self::at(home, binaries.to_path_buf());
         berth.boot("0");
         berth
     }
@@ -124,8 +145,7 @@ impl Berth {
     /// A server whose data directory is a file system of its own, this small. Mounting needs root.
     pub(crate) fn on_small_disk(size: &str) -> Self {
         let home = tempfile::Builder::new().prefix("berth-story-").tempdir().unwrap();
-        let mut berth =
-            Self { home, binaries: binaries(), server: None, options: Vec::new(), environment: Vec::new(), url: String::new() };
+        let mut berth = Self::at(home, binaries());
         fs::create_dir(berth.data()).unwrap();
         let mounted =
             finish(berth.program("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(berth.data()));
@@ -148,9 +168,16 @@ impl Berth {
         Self::signed_in().push_template()
     }
 
-    fn push_template(self) -> Self {
+    pub(crate) fn push_template(self) -> Self {
         let berth = self;
-        berth.ok(&["templates", "push", "local", "--directory", &repository().join("templates/local").to_string_lossy(), "--yes"]);
+        let push = || {
+            let directory = repository().join("templates/local");
+            berth.ok(&["templates", "push", "local", "--directory", &directory.to_string_lossy(), "--yes"]);
+        };
+        match berth.bed {
+            Some(bed) => bed.local.call_once(push),
+            None => push(),
+        }
         berth
     }
 
@@ -183,9 +210,17 @@ impl Berth {
         self.server = Some(server);
     }
 
-    /// The server's data directory.
+    /// The server's data directory. On the bed, where what is data of a server's machine is: the workspaces.
     pub(crate) fn data(&self) -> PathBuf {
-        self.home.path().join("data")
+        self.bed.map_or_else(|| self.home.path().join("data"), Bed::workspaces)
+    }
+
+    /// A template's name that no other story uses.
+    pub(crate) fn template_name(&self, name: &str) -> String {
+        match self.bed {
+            Some(_) => format!("{name}-{}", self.json(&["whoami"])["username"].as_str().unwrap()),
+            None => name.to_owned(),
+        }
     }
 
     /// The person's home directory.
@@ -195,6 +230,9 @@ impl Berth {
 
     /// What the server logged so far.
     pub(crate) fn server_log(&self) -> String {
+        if let Some(bed) = self.bed {
+            return bed.logs();
+        }
         fs::read_to_string(self.home.path().join("server.log")).unwrap_or_default()
     }
 
@@ -228,7 +266,17 @@ impl Berth {
     pub(crate) fn ok(&self, arguments: &[&str]) -> String {
         let answer = self.run(arguments);
         assert_eq!(answer.code, Some(0), "berth {arguments:?}: {answer:?}\nserver log:\n{}", self.server_log());
+        if self.bed.is_some() && arguments.first() == Some(&"create") {
+            self.remember_workspaces();
+        }
         answer.stdout
+    }
+
+    /// Notes which workspaces are this person's, for when they are deleted.
+    fn remember_workspaces(&self) {
+        let workspaces = self.json(&["list"]);
+        let ids = workspaces.as_array().unwrap().iter().filter_map(|workspace| workspace["id"].as_str());
+        self.made.lock().unwrap().extend(ids.map(str::to_owned));
     }
 
     /// Runs `berth ... -o json`, which must succeed; gives the value.
@@ -297,8 +345,16 @@ impl Berth {
         self.boot(&port);
     }
 
-    /// The runner processes of this server.
+    /// The id of the newest build of `dev`, which is its job's.
+    pub(crate) fn job(&self) -> String {
+        self.json(&["show", "dev"])["latest_build"]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The runner processes of this server; on the bed, the one that builds `dev`.
     pub(crate) fn runners(&self) -> Vec<Pid> {
+        if let Some(bed) = self.bed {
+            return bed.runner(&self.job()).map(Pid::from_raw).into_iter().collect();
+        }
         let record =
             |entry: fs::DirEntry| serde_json::from_slice::<serde_json::Value>(&fs::read(entry.path()).ok()?).ok()?["pid"].as_i64();
         let records = fs::read_dir(self.data().join("tasks")).unwrap().flatten();
@@ -339,9 +395,12 @@ impl Berth {
     }
 
     fn is_ours(&self, pid: Pid) -> bool {
-        let text = self.home.path().to_string_lossy().into_owned();
-        fs::read(format!("/proc/{pid}/environ"))
-            .is_ok_and(|bytes| bytes.windows(text.len()).any(|window| window == text.as_bytes()))
+        let texts = match self.bed {
+            Some(_) => self.made.lock().unwrap().iter().cloned().collect(),
+            None => vec![self.home.path().to_string_lossy().into_owned()],
+        };
+        let bytes = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        texts.iter().any(|text| bytes.windows(text.len()).any(|window| window == text.as_bytes()))
     }
 }
 

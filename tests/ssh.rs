@@ -9,7 +9,11 @@ fn answer(command: &mut std::process::Command) -> Answer {
 
 #[test]
 fn berth_ssh_runs_a_command_with_its_output_and_exit_code() {
-    let berth = Berth::with_workspace();
+    commands(&Berth::with_workspace());
+}
+
+/// Commands in `dev` through our own client.
+pub(crate) fn commands(berth: &Berth) {
     assert_eq!(berth.ok(&["ssh", "dev", "--", "echo", "hello", "$CODER_WORKSPACE_NAME"]), "hello dev\n");
     let failed = berth.run(&["ssh", "dev", "--", "echo out; echo err >&2; exit 42"]);
     assert_eq!((failed.code, failed.stdout.as_str(), failed.stderr.as_str()), (Some(42), "out\n", "err\n"));
@@ -27,7 +31,11 @@ fn berth_ssh_runs_a_command_with_its_output_and_exit_code() {
 
 #[test]
 fn berth_ssh_on_a_stopped_workspace_starts_it() {
-    let berth = Berth::with_workspace();
+    autostart(&Berth::with_workspace());
+}
+
+/// A session to `dev`, which is stopped before.
+pub(crate) fn autostart(berth: &Berth) {
     berth.ok(&["stop", "dev", "--yes"]);
     assert_eq!(berth.json(&["show", "dev"])["latest_build"]["status"], "stopped");
     let refused = berth.run(&["ssh", "--disable-autostart", "dev", "--", "true"]);
@@ -57,7 +65,11 @@ fn config_ssh_is_idempotent_removable_and_keeps_what_was_there() {
 
 #[test]
 fn stock_openssh_tools_work_after_config_ssh() {
-    let berth = Berth::with_workspace();
+    stock_tools(&Berth::with_workspace());
+}
+
+/// ssh, scp, rsync, sftp and git with `dev`.
+pub(crate) fn stock_tools(berth: &Berth) {
     berth.ok(&["config-ssh", "--yes"]);
     let home = answer(berth.ssh_client("ssh").args(["dev.berth", "pwd"])).stdout.trim().to_owned();
     assert!(home.starts_with(&*berth.data().to_string_lossy()), "{home}");
