@@ -36,7 +36,7 @@ def test_kept_data_is_used_again_and_not_made_anew():
 
 def test_the_table_is_the_one_that_the_store_draws(deployment):
     table = deployment.one("Data/Table").properties
-    text = (ROOT / "crates/store/src/table.rs").read_text()
+    text = "".join((ROOT / "crates/store/src" / name).read_text() for name in ["table.rs", "table/schema.rs"])
     (index,) = table["GlobalSecondaryIndexes"]
     assert f'const INDEX: &str = "{index["IndexName"]}";' in text
     assert all(f'"{one["AttributeName"]}"' in text for one in table["AttributeDefinitions"])
