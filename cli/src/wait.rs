@@ -297,7 +297,7 @@ impl AgentWait {
             return Ok(());
         }
         Err(Failure::new(format!("agent {} of {typed} lost its connection and did not come back", agent.name))
-            .hint(format!("is its machine up? `berth restart {typed}` starts it anew")))
+            .hint(format!("`berth doctor` tells whether the relay is away; if it is not, is the machine up? `berth restart {typed}` starts it anew")))
     }
 }
 
