@@ -18,6 +18,7 @@ pub mod process;
 pub mod script;
 pub mod ssh;
 pub mod tunnel;
+pub mod udp;
 pub mod user;
 
 use std::sync::Arc;

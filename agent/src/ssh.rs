@@ -23,7 +23,9 @@ mod sftp;
 mod terminal;
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -118,6 +120,15 @@ impl Server {
     /// Replaces what sessions see. Sessions already running keep what they have.
     pub fn set_sessions(&self, sessions: SessionEnvironment) {
         *self.shared.sessions.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(sessions);
+    }
+
+    /// A path as a session would write it: `~` and variables stand for what they do there, a relative one begins where sessions begin.
+    pub(crate) fn path(&self, text: &str) -> PathBuf {
+        let sessions = Arc::clone(&self.shared.sessions.read().unwrap_or_else(PoisonError::into_inner));
+        let around = sessions.surroundings();
+        let lookup = |name: &str| around.variables.get(OsStr::new(name)).cloned();
+        let home = lookup("HOME").map_or_else(|| around.directory.clone(), PathBuf::from);
+        resolve_path(text, (&home, &around.directory), lookup)
     }
 
     /// Speaks SSH on `stream` until either side ends it. `peer` names the client: an `address:port` if there is one, as sessions see it in

@@ -1,6 +1,7 @@
 //! The agent on the tailnet: letting clients in, and staying where they can find it.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +9,13 @@ use berth_net::{Health, Incoming, Refusal, Request, Session, Tailnet};
 use berth_wire::agent::Manifest;
 use berth_wire::ticket::VerifyingKey;
 use berth_wire::tunnel::Target;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::control::{Attempts, Control, ControlError};
 use crate::ssh::Server;
+use crate::udp;
 
 /// At most this often does a ticket that does not verify make the agent ask for the current key.
 const DOUBT_PAUSE: Duration = Duration::from_secs(30);
@@ -82,8 +84,10 @@ async fn serve_stream(request: Request, server: Server, user: String) {
     let ended = match target {
         Target::Ssh => serve_ssh(request, &server, &user).await,
         Target::Tcp { port } => serve_tcp(request, port).await,
+        Target::Udp { port } => udp::serve(request, port).await,
+        Target::Unix { ref path } => serve_unix(request, &server.path(path)).await,
         // The tailnet answers these itself.
-        Target::Ping => Ok(()),
+        Target::Ping | Target::Speedtest { .. } => Ok(()),
     };
     if let Err(error) = ended {
         tracing::debug!(%error, ?target, user.name = user, "a stream broke off");
@@ -105,6 +109,16 @@ async fn serve_tcp(request: Request, port: u16) -> std::io::Result<()> {
     };
     socket.set_nodelay(true)?;
     berth_net::splice(request.accept().await?, &mut socket).await.map(drop)
+}
+
+async fn serve_unix(request: Request, path: &Path) -> std::io::Result<()> {
+    match UnixStream::connect(path).await {
+        Ok(mut socket) => berth_net::splice(request.accept().await?, &mut socket).await.map(drop),
+        Err(error) => {
+            request.refuse().await;
+            Err(error)
+        }
+    }
 }
 
 /// Some programs listen on one loopback address only, and not all on the same.

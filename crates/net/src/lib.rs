@@ -11,6 +11,7 @@
 //! stream (see `credit.rs`), so that a reader who pauses stops the writer instead of killing the connection.
 
 mod credit;
+mod datagram;
 mod discovery;
 mod health;
 mod identity;
@@ -19,13 +20,16 @@ mod link;
 mod open;
 mod peer;
 mod session;
+mod speedtest;
 mod stream;
 mod tailnet;
 
+pub use datagram::{DATAGRAM_BYTES_MAX, read_datagram, write_datagram};
 pub use discovery::{DISCOVERY_PORT, Discovered, DiscoveryError, discover};
 pub use health::Health;
 pub use identity::Identity;
 pub use peer::{ConnectError, PathInfo, Peer};
 pub use session::{Incoming, Refusal, Request, Session};
+pub use speedtest::{Measured, measure};
 pub use stream::{TunnelStream, splice};
 pub use tailnet::{BindError, OnlineError, Tailnet, TailnetConfig};

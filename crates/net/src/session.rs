@@ -3,6 +3,7 @@
 use crate::{
     link::{Code, Counted, Link, spawn},
     open::{self, OPEN_WITHIN, OpenError},
+    speedtest,
     stream::TunnelStream,
     tailnet::Tailnet,
 };
@@ -162,7 +163,7 @@ async fn last_words(send: &mut SendStream, status: Status) {
     }
 }
 
-/// A connection whose peer showed a valid ticket. Pings are answered here; everything else is a [`Request`].
+/// A connection whose peer showed a valid ticket. Pings and speedtests are answered here; everything else is a [`Request`].
 #[derive(Debug)]
 pub struct Session {
     claims: AgentClaims,
@@ -206,7 +207,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// What the peer wants it joined to: [`Target::Ssh`] or [`Target::Tcp`].
+    /// What the peer wants it joined to; never what is answered here.
     #[must_use]
     pub const fn target(&self) -> &Target {
         &self.target
@@ -251,11 +252,11 @@ async fn read_request(link: Arc<Link>, mut send: SendStream, mut recv: RecvStrea
 }
 
 async fn dispatch(request: Request, found: mpsc::Sender<Request>) {
-    if request.target == Target::Ping {
-        // Ends with the stream or the connection; either way there is nobody left to tell.
-        echo(request).await.ok();
-    } else {
-        found.send(request).await.ok();
+    // What is answered here ends with the stream or the connection; either way there is nobody left to tell.
+    match request.target {
+        Target::Ping => drop(echo(request).await),
+        Target::Speedtest { direction, seconds } => drop(speedtest::answer(request, direction, seconds).await),
+        _ => drop(found.send(request).await),
     }
 }
 

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub const ALPN: &[u8] = b"berth/1";
 /// The largest first frame, in bytes.
 pub const OPEN_BYTES_MAX: usize = 8 * 1024;
+/// The longest speedtest, in seconds each way.
+pub const SPEEDTEST_SECONDS_MAX: u32 = 60;
 
 /// What a client wants of a stream.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -31,8 +33,35 @@ pub enum Target {
         /// The port.
         port: u16,
     },
+    /// A UDP port on the workspace's loopback. Each datagram is a `u16` length (big endian) and its bytes, both ways.
+    Udp {
+        /// The port.
+        port: u16,
+    },
+    /// A Unix socket in the workspace.
+    Unix {
+        /// Its path, as a session there would write it: `~` is the home directory, a relative one begins where sessions begin.
+        path: String,
+    },
     /// Every byte comes back.
     Ping,
+    /// Measures how much the way carries.
+    Speedtest {
+        /// Who sends.
+        direction: Direction,
+        /// For how long the agent sends, [`SPEEDTEST_SECONDS_MAX`] at the most.
+        seconds: u32,
+    },
+}
+
+/// Which way the bytes of a speedtest go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// To the agent, which answers the end of them with how many came, as a `u64` (big endian).
+    Up,
+    /// From the agent.
+    Down,
 }
 
 /// The agent's one-byte answer to [`Open`].
