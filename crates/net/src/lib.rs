@@ -23,6 +23,7 @@ mod session;
 mod speedtest;
 mod stream;
 mod tailnet;
+mod transport;
 
 pub use datagram::{DATAGRAM_BYTES_MAX, read_datagram, write_datagram};
 pub use discovery::{DISCOVERY_PORT, Discovered, DiscoveryError, discover};

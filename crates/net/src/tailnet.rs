@@ -6,13 +6,10 @@ use crate::{
     health::{self, Health},
     link,
     session::{SESSIONS_MAX, STREAMS_MAX, UNVERIFIED_MAX},
+    transport,
 };
 use berth_wire::{agent::Relay, tunnel::ALPN};
-use iroh::{
-    Endpoint, RelayConfig, RelayMap, RelayMode, RelayUrl,
-    endpoint::{IdleTimeout, QuicTransportConfig, VarInt, presets},
-    tls::CaTlsConfig,
-};
+use iroh::{Endpoint, RelayConfig, RelayMap, RelayMode, RelayUrl, endpoint::presets, tls::CaTlsConfig};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
     sync::{
@@ -26,9 +23,6 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-
-/// Sessions survive a connection that is gone for this long: a lift, a tunnel, a relay that restarts, a laptop that naps.
-const IDLE: Duration = Duration::from_secs(300);
 
 /// What an endpoint needs to come up.
 #[derive(Debug, Clone)]
@@ -282,7 +276,7 @@ async fn bind(config: &TailnetConfig) -> Result<Endpoint, BindError> {
     let mut builder = Endpoint::builder(presets::Minimal)
         .secret_key(config.identity.key())
         .relay_mode(RelayMode::Custom(map))
-        .transport_config(transport());
+        .transport_config(transport::settings(STREAMS_MAX));
     if config.accept {
         builder = builder.alpns(vec![ALPN.to_vec()]);
     }
@@ -304,15 +298,6 @@ async fn bind(config: &TailnetConfig) -> Result<Endpoint, BindError> {
 fn nowhere(accept: bool) -> (IpAddr, u16) {
     let v6 = IpAddr::V6(Ipv6Addr::LOCALHOST);
     if !accept && UdpSocket::bind((v6, 0)).is_ok() { (v6, 0) } else { (IpAddr::V4(Ipv4Addr::LOCALHOST), 0) }
-}
-
-/// Windows stay at their defaults: a larger stream window overruns receive buffers and brings the connection nearer to the defect that
-/// [`crate::credit`] is about.
-fn transport() -> QuicTransportConfig {
-    let builder = QuicTransportConfig::builder()
-        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
-        .max_concurrent_uni_streams(VarInt::from_u32(1));
-    builder.max_idle_timeout(IdleTimeout::try_from(IDLE).ok()).build()
 }
 
 fn relay_config(relay: &Relay) -> Result<RelayConfig, BindError> {
