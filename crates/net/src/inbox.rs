@@ -3,21 +3,27 @@
 use crate::credit::{GRANT_BYTES, WINDOW_BYTES, lock};
 use bytes::{Buf, Bytes};
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     io,
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
 };
 use tokio::io::ReadBuf;
 
-/// The queue between the task that drains the QUIC stream and the reader. Never longer than [`WINDOW_BYTES`] with a peer that keeps to its
-/// credit.
+/// A smaller chunk is copied: as it arrives, it keeps the whole batch of packets that it came with in memory.
+const KEPT_BYTES_MIN: usize = 512;
+
+/// The queue between the task that drains the QUIC stream and the reader. Chunks arrive in any order, so that a packet that is late holds up
+/// the reader, but not what QUIC lets the writer send. Never holds more than [`WINDOW_BYTES`] of a peer that keeps to its credit.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox(Mutex<Queue>);
 
 #[derive(Debug, Default)]
 struct Queue {
     chunks: VecDeque<Bytes>,
+    /// Chunks behind a gap, by their offset.
+    early: BTreeMap<u64, Bytes>,
+    /// The offset of the first byte that is missing.
     arrived: u64,
     consumed: u64,
     granted: u64,
@@ -45,15 +51,19 @@ impl End {
 pub(crate) struct Overrun;
 
 impl Inbox {
-    /// Appends what arrived.
-    pub(crate) fn push(&self, chunk: Bytes) -> Result<(), Overrun> {
+    /// Takes what the stream brought, each byte of which it brings once.
+    pub(crate) fn push(&self, offset: u64, chunk: Bytes) -> Result<(), Overrun> {
         let mut queue = lock(&self.0);
-        queue.arrived += chunk.len() as u64;
-        if queue.arrived > queue.consumed + WINDOW_BYTES + GRANT_BYTES {
+        let end = offset.saturating_add(chunk.len() as u64);
+        if end > queue.consumed + WINDOW_BYTES + GRANT_BYTES {
             return Err(Overrun);
         }
-        queue.chunks.push_back(chunk);
-        let waker = queue.waker.take();
+        let chunk = if chunk.len() < KEPT_BYTES_MIN { Bytes::copy_from_slice(&chunk) } else { chunk };
+        if offset > queue.arrived {
+            queue.early.insert(offset, chunk);
+            return Ok(());
+        }
+        let waker = queue.append(offset, chunk);
         drop(queue);
         if let Some(waker) = waker {
             waker.wake();
@@ -111,6 +121,28 @@ impl Inbox {
 }
 
 impl Queue {
+    /// Appends the part of a chunk that is new, and what was waiting for it. There is no gap before it. Answers with whom to wake.
+    fn append(&mut self, offset: u64, chunk: Bytes) -> Option<Waker> {
+        self.append_new_part(offset, chunk);
+        while let Some(entry) = self.early.first_entry() {
+            if *entry.key() > self.arrived {
+                break;
+            }
+            let (offset, chunk) = entry.remove_entry();
+            self.append_new_part(offset, chunk);
+        }
+        self.waker.take()
+    }
+
+    fn append_new_part(&mut self, offset: u64, mut chunk: Bytes) {
+        let known = usize::try_from(self.arrived.saturating_sub(offset)).unwrap_or(usize::MAX);
+        if known < chunk.len() {
+            chunk.advance(known);
+            self.arrived += chunk.len() as u64;
+            self.chunks.push_back(chunk);
+        }
+    }
+
     fn consume(&mut self, count: u64) -> Option<u64> {
         self.consumed += count;
         (self.consumed - self.granted >= GRANT_BYTES).then(|| {
@@ -127,8 +159,8 @@ mod tests {
     #[test]
     fn a_reader_gets_the_bytes_in_order_then_the_end() {
         let (inbox, cx) = (Inbox::default(), Context::from_waker(Waker::noop()));
-        inbox.push(Bytes::from_static(b"abc")).unwrap();
-        inbox.push(Bytes::from_static(b"de")).unwrap();
+        inbox.push(3, Bytes::from_static(b"de")).unwrap();
+        inbox.push(0, Bytes::from_static(b"abc")).unwrap();
         inbox.end(End::Finished);
         let mut space = [0; 4];
         let mut buffer = ReadBuf::new(&mut space);
@@ -146,9 +178,31 @@ mod tests {
     fn a_peer_that_ignores_its_credit_is_noticed() {
         let inbox = Inbox::default();
         let chunk = Bytes::from(vec![0; 1024 * 1024]);
-        for _ in 0..5 {
-            inbox.push(chunk.clone()).unwrap();
+        for megabyte in 0..5 {
+            inbox.push(megabyte * 1024 * 1024, chunk.clone()).unwrap();
         }
-        assert!(inbox.push(chunk).is_err());
+        assert!(inbox.push(5 * 1024 * 1024, chunk.clone()).is_err());
+        assert!(Inbox::default().push(u64::MAX, chunk).is_err());
+    }
+
+    proptest::proptest! {
+        /// However the stream's pieces are shuffled: the reader gets each byte once, in order.
+        #[test]
+        fn what_comes_early_is_read_in_order(pieces in proptest::collection::vec((1_usize..900, proptest::num::u64::ANY), 1..30)) {
+            let all: Vec<u8> = (0..pieces.iter().map(|(length, _)| length).sum()).map(|index: usize| index.to_le_bytes()[0]).collect();
+            let mut next = 0;
+            let mut shuffled: Vec<_> = pieces.iter().map(|(length, key)| { next += length; (*key, next - length, *length) }).collect();
+            shuffled.sort_unstable();
+            let (inbox, cx) = (Inbox::default(), Context::from_waker(Waker::noop()));
+            let (mut space, mut read) = (vec![0; all.len() + 1], Vec::new());
+            for (_, offset, length) in shuffled {
+                inbox.push(offset as u64, Bytes::copy_from_slice(&all[offset..offset + length])).unwrap();
+                let mut buffer = ReadBuf::new(&mut space);
+                let _ready = inbox.poll_read(&cx, &mut buffer);
+                read.extend_from_slice(buffer.filled());
+            }
+            proptest::prop_assert_eq!(read, all);
+            proptest::prop_assert!(lock(&inbox.0).early.is_empty());
+        }
     }
 }

@@ -6,7 +6,6 @@ use crate::{
     link::{Code, Link, end, explain, spawn},
 };
 use berth_wire::tunnel::Status;
-use bytes::BytesMut;
 use iroh::endpoint::{ReadError, RecvStream, SendStream, VarInt, WriteError};
 use std::{
     io,
@@ -106,24 +105,25 @@ pub async fn splice(mut tunnel: TunnelStream, other: &mut (impl AsyncRead + Asyn
     joined
 }
 
-/// Moves everything that arrives into the inbox, at once, however slow the reader is.
+/// Moves everything that arrives into the inbox, at once and in whatever order, however slow the reader is.
 async fn drain(mut recv: RecvStream, inbox: Arc<Inbox>, link: Arc<Link>, answered: bool) {
     if answered && let Err(end) = read_status(&mut recv).await {
         inbox.end(end);
         return;
     }
-    let mut buffer = BytesMut::new();
+    // What was read so far, a first frame or a status, is not the caller's. A stream that is over has nothing to read, wherever it begins.
+    let beginning = recv.bytes_read().unwrap_or_default();
+    let mut recv = recv.into_unordered();
     loop {
-        buffer.reserve(READ_BYTES);
-        match recv.read_buf(&mut buffer).await {
-            Ok(0) => return inbox.end(End::Finished),
-            Ok(_) => {
-                if inbox.push(buffer.split().freeze()).is_err() {
+        match recv.read_chunk(READ_BYTES).await {
+            Ok(None) => return inbox.end(End::Finished),
+            Ok(Some(chunk)) => {
+                if inbox.push(chunk.offset.saturating_sub(beginning), chunk.bytes).is_err() {
                     link.close(Code::Protocol, "a stream went past its credit");
                     return inbox.end(End::failed(io::ErrorKind::InvalidData, "the other end broke the protocol"));
                 }
             }
-            Err(error) => return inbox.end(read_end(&error)),
+            Err(error) => return inbox.end(lost(&error)),
         }
     }
 }
@@ -147,9 +147,16 @@ async fn read_status(recv: &mut RecvStream) -> Result<(), End> {
 /// What a failed read means. noq wraps its own error in the I/O error.
 fn read_end(error: &io::Error) -> End {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<ReadError>()) {
-        Some(ReadError::ConnectionLost(lost)) => end(lost),
-        Some(ReadError::Reset(_)) => End::failed(io::ErrorKind::ConnectionReset, "the other end gave the stream up"),
-        _ => End::failed(error.kind(), error.to_string()),
+        Some(error) => lost(error),
+        None => End::failed(error.kind(), error.to_string()),
+    }
+}
+
+fn lost(error: &ReadError) -> End {
+    match error {
+        ReadError::ConnectionLost(lost) => end(lost),
+        ReadError::Reset(_) => End::failed(io::ErrorKind::ConnectionReset, "the other end gave the stream up"),
+        other => End::failed(io::ErrorKind::BrokenPipe, other.to_string()),
     }
 }
 
