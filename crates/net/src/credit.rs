@@ -52,9 +52,11 @@ impl SendCredit {
         }
     }
 
-    /// Records that `count` bytes were written.
-    pub(crate) fn spend(&self, count: usize) {
-        lock(&self.0).sent += count as u64;
+    /// Records that `count` bytes were written; answers with how many that makes.
+    pub(crate) fn spend(&self, count: usize) -> u64 {
+        let mut allowance = lock(&self.0);
+        allowance.sent += count as u64;
+        allowance.sent
     }
 
     /// Raises the limit; a lower one than before is an old message and changes nothing.

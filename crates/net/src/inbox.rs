@@ -71,6 +71,26 @@ impl Inbox {
         Ok(())
     }
 
+    /// Takes what came past the stream (see [`crate::repeat`]), unless something before it is missing or all of it is here. Too much is
+    /// dropped: the stream brings the same.
+    pub(crate) fn offer(&self, offset: u64, chunk: &[u8]) {
+        let mut queue = lock(&self.0);
+        let end = offset.saturating_add(chunk.len() as u64);
+        if offset > queue.arrived || end <= queue.arrived || end > queue.consumed + WINDOW_BYTES {
+            return;
+        }
+        if let Some(waker) = queue.append(offset, Bytes::copy_from_slice(chunk)) {
+            drop(queue);
+            waker.wake();
+        }
+    }
+
+    /// How many bytes have arrived.
+    #[cfg(test)]
+    pub(crate) fn arrived(&self) -> u64 {
+        lock(&self.0).arrived
+    }
+
     /// Records the end; the first one counts.
     pub(crate) fn end(&self, end: End) {
         let mut queue = lock(&self.0);
@@ -186,16 +206,23 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// However the stream's pieces are shuffled: the reader gets each byte once, in order.
+        /// However the stream's pieces are shuffled, and whatever is repeated in between: the reader gets each byte once, in order.
         #[test]
-        fn what_comes_early_is_read_in_order(pieces in proptest::collection::vec((1_usize..900, proptest::num::u64::ANY), 1..30)) {
+        fn what_comes_twice_or_early_is_read_once_and_in_order(
+            pieces in proptest::collection::vec((1_usize..900, proptest::num::u64::ANY), 1..30),
+            repeats in proptest::collection::vec((0_usize..30, 0_usize..9000, 1_usize..1000), 0..60),
+        ) {
             let all: Vec<u8> = (0..pieces.iter().map(|(length, _)| length).sum()).map(|index: usize| index.to_le_bytes()[0]).collect();
             let mut next = 0;
             let mut shuffled: Vec<_> = pieces.iter().map(|(length, key)| { next += length; (*key, next - length, *length) }).collect();
             shuffled.sort_unstable();
             let (inbox, cx) = (Inbox::default(), Context::from_waker(Waker::noop()));
             let (mut space, mut read) = (vec![0; all.len() + 1], Vec::new());
-            for (_, offset, length) in shuffled {
+            for (turn, (_, offset, length)) in shuffled.into_iter().enumerate() {
+                for (_, from, count) in repeats.iter().filter(|(when, ..)| *when == turn) {
+                    let to = (from + count).min(all.len());
+                    inbox.offer(*from as u64, all.get(*from..to).unwrap_or_default());
+                }
                 inbox.push(offset as u64, Bytes::copy_from_slice(&all[offset..offset + length])).unwrap();
                 let mut buffer = ReadBuf::new(&mut space);
                 let _ready = inbox.poll_read(&cx, &mut buffer);

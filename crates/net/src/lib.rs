@@ -19,6 +19,7 @@ mod inbox;
 mod link;
 mod open;
 mod peer;
+mod repeat;
 mod session;
 mod speedtest;
 mod stream;

@@ -3,6 +3,7 @@
 use crate::{
     credit::{self, GRANT_FRAME_BYTES, Writers},
     inbox::End,
+    repeat::{self, Readers, Repeater},
 };
 use iroh::endpoint::{ApplicationClose, Connection, ConnectionError, VarInt};
 use std::{
@@ -43,22 +44,27 @@ impl Code {
 pub(crate) struct Link {
     connection: Connection,
     writers: Arc<Writers>,
+    readers: Arc<Readers>,
     grants: mpsc::UnboundedSender<(u64, u64)>,
-    _tasks: [AbortOnDropHandle<()>; 3],
+    repeater: Repeater,
+    _tasks: [AbortOnDropHandle<()>; 5],
     _counted: Counted,
 }
 
 impl Link {
     pub(crate) fn new(connection: Connection, counted: Counted) -> Arc<Self> {
-        let writers = Arc::new(Writers::default());
+        let (writers, readers) = (Arc::new(Writers::default()), Arc::new(Readers::default()));
         // Unbounded, and yet small: one message for each mebibyte that a reader consumed.
         let (grants, outgoing) = mpsc::unbounded_channel();
+        let (repeater, ordered) = Repeater::new();
         let tasks = [
             spawn(send_grants(connection.clone(), outgoing)),
             spawn(receive_grants(connection.clone(), Arc::clone(&writers))),
             spawn(wake_at_end(connection.clone(), Arc::clone(&writers))),
+            spawn(repeat::send(connection.clone(), ordered)),
+            spawn(repeat::receive(connection.clone(), Arc::clone(&readers))),
         ];
-        Arc::new(Self { connection, writers, grants, _tasks: tasks, _counted: counted })
+        Arc::new(Self { connection, writers, readers, grants, repeater, _tasks: tasks, _counted: counted })
     }
 
     pub(crate) const fn connection(&self) -> &Connection {
@@ -67,6 +73,14 @@ impl Link {
 
     pub(crate) fn writers(&self) -> &Writers {
         &self.writers
+    }
+
+    pub(crate) fn readers(&self) -> &Readers {
+        &self.readers
+    }
+
+    pub(crate) const fn repeater(&self) -> &Repeater {
+        &self.repeater
     }
 
     /// Tells the other end how far it may write.

@@ -4,6 +4,7 @@ use crate::{
     credit::SendCredit,
     inbox::{End, Inbox},
     link::{Code, Link, end, explain, spawn},
+    repeat::Tail,
 };
 use berth_wire::tunnel::Status;
 use iroh::endpoint::{ReadError, RecvStream, SendStream, VarInt, WriteError};
@@ -31,6 +32,7 @@ pub struct TunnelStream {
     id: u64,
     credit: Arc<SendCredit>,
     inbox: Arc<Inbox>,
+    tail: Arc<Tail>,
     link: Arc<Link>,
     _drain: AbortOnDropHandle<()>,
 }
@@ -41,8 +43,9 @@ impl TunnelStream {
         let (credit, inbox) = (SendCredit::new(), Arc::new(Inbox::default()));
         let id = u64::from(send.id());
         link.writers().add(id, &credit);
+        link.readers().add(id, &inbox);
         let drain = spawn(drain(recv, Arc::clone(&inbox), Arc::clone(&link), answered));
-        Self { send, id, credit, inbox, link, _drain: drain }
+        Self { send, id, credit, inbox, tail: Tail::new(id), link, _drain: drain }
     }
 
     /// Gives the stream up: the other end reads an error instead of an end. For a byte stream that broke in the middle.
@@ -54,6 +57,7 @@ impl TunnelStream {
 impl Drop for TunnelStream {
     fn drop(&mut self) {
         self.link.writers().remove(self.id);
+        self.link.readers().remove(self.id);
     }
 }
 
@@ -77,7 +81,9 @@ impl AsyncWrite for TunnelStream {
         let available = ready!(self.credit.poll_available(cx));
         let part = data.get(..available).unwrap_or(data);
         let written = ready!(Pin::new(&mut self.send).poll_write(cx, part)).map_err(|error| write_error(&self.inbox, error))?;
-        self.credit.spend(written);
+        let end = self.credit.spend(written);
+        let taken = part.get(..written).unwrap_or_default();
+        self.link.repeater().wrote(self.link.connection(), &self.tail, taken, end);
         Poll::Ready(Ok(written))
     }
 

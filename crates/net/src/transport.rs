@@ -18,7 +18,7 @@ use std::{
 };
 
 /// A shorter round trip is near: the path's own queue is the likeliest cause of a loss.
-const FAR: Duration = Duration::from_millis(30);
+pub(crate) const FAR: Duration = Duration::from_millis(30);
 /// What may be on its way on a path shorter than [`FAR`], in bytes. More overruns the receive buffers that kernels allow (4 MB with their
 /// bookkeeping), and every overrun is a loss.
 const NEAR_WINDOW_BYTES: u64 = 1_250_000;
