@@ -47,3 +47,21 @@ pub use variable::Variable;
 
 /// A point in time, UTC, nanosecond precision. The only clock type that crosses a function boundary.
 pub type Timestamp = jiff::Timestamp;
+
+/// A [`Timestamp`] in schemas (RFC 3339): `#[schemars(with = "DateTime")]`. There are no values of it.
+#[derive(Debug)]
+pub enum DateTime {}
+
+impl schemars::JsonSchema for DateTime {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "DateTime".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "format": "date-time" })
+    }
+}

@@ -8,6 +8,7 @@ mod rule;
 pub use rule::{FORM_TYPES, ParameterProblem, TYPES};
 
 use crate::{build::words, limit::PARAMETER_VALUE_BYTES_MAX};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
@@ -26,7 +27,7 @@ words! {
 }
 
 /// One of a parameter's choices.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 pub struct ParameterOption {
     /// What the person sees.
     pub name: String,
@@ -41,7 +42,7 @@ pub struct ParameterOption {
 }
 
 /// The `validation` block of a parameter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 pub struct ParameterRule {
     /// Whether the template has the block, even an empty one: it makes a number a whole one and a bool `true` or `false`.
     #[serde(default)]
@@ -59,7 +60,7 @@ pub struct ParameterRule {
 }
 
 /// What a template version asks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Parameter {
     /// Its name, the key of the answer.
     pub name: String,
@@ -98,7 +99,7 @@ pub struct Parameter {
 }
 
 /// An answer: which parameter, and the value as text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ParameterValue {
     /// The parameter's name.
     pub name: String,

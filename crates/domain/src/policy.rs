@@ -2,11 +2,12 @@
 
 use crate::{Timestamp, Transition, limit};
 use jiff::SignedDuration;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The rules. Times are in milliseconds; 0 means none, or for the timeouts the deployment's own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Policy {
     /// A started workspace is stopped after this time, unless its owner chose another.
@@ -37,7 +38,7 @@ pub struct Deadlines {
 }
 
 /// What is looked at in a plan before it is applied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Gate {
     /// Whether what holds data or runs must stay.
     pub keep: bool,

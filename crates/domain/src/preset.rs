@@ -1,12 +1,14 @@
 //! Presets: values for parameters that go together, under one name.
 
 use crate::{ParameterValue, VersionId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// A `coder_workspace_preset` of a template version.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PresetDefinition")]
 pub struct Preset {
     /// Follows from the version and the name, see [`Preset::id_of`].
     pub id: Uuid,

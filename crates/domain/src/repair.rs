@@ -1,11 +1,12 @@
 //! What exists of a workspace and is not in its Terraform state, and what can be done about it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::limit::{ADDRESS_BYTES_MAX, RESOURCE_ID_BYTES_MAX};
 
 /// A resource that exists, is marked as a workspace's, and is in no state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stray {
     /// Its Terraform type; empty when that is not known, and then it can only be removed by hand.
     #[serde(rename = "type")]
@@ -21,7 +22,7 @@ pub struct Stray {
 }
 
 /// A stray by its names.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StrayRef {
     /// Its Terraform type.
     #[serde(rename = "type")]
@@ -31,7 +32,7 @@ pub struct StrayRef {
 }
 
 /// A resource of a template that takes over one that exists, in the next build.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Adoption {
     /// The address in the template: `aws_instance.dev[0]`.
     pub to: String,

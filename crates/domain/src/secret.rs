@@ -1,14 +1,16 @@
 //! Secrets as types: they never print themselves, and what is stored of them is a hash.
 
 use crate::TokenId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use subtle::ConstantTimeEq;
 
 /// A value that must not reach a log, a `Debug` output or an error text.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 #[serde(transparent)]
+#[schemars(inline)]
 pub struct Secret<T = String>(T);
 
 impl<T> Secret<T> {

@@ -1,11 +1,12 @@
 //! What a template's managers decide for all its workspaces.
 
 use crate::{Policy, limit};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The settings of a template, under Coder's names where Coder has them. Times are in milliseconds; 0 means none, or for the timeouts the
 /// deployment's own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TemplateSettings {
     /// A started workspace is stopped after this time, unless its owner chose another.

@@ -1,6 +1,7 @@
 //! Timings: where the time of a build went, resource by resource.
 
-use crate::{Timestamp, build::words, limit::TIMINGS_MAX};
+use crate::{DateTime, Timestamp, build::words, limit::TIMINGS_MAX};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
@@ -17,11 +18,13 @@ words! {
 }
 
 /// How long one thing took. The span of a whole stage has `terraform` as its source and resource.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Timing {
     /// When it began.
+    #[schemars(with = "DateTime")]
     pub started_at: Timestamp,
     /// When it ended, well or not.
+    #[schemars(with = "DateTime")]
     pub ended_at: Timestamp,
     /// The part of the build.
     pub stage: TimingStage,

@@ -1,10 +1,12 @@
 //! Terraform variables: what a template version declares, set by who pushes it and the same for all its workspaces.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A `variable` block of a template's root module.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "VariableDefinition")]
 pub struct Variable {
     /// Its name.
     pub name: String,

@@ -9,13 +9,14 @@
 //! and the client's, under `/api/v2/workspaceagents/{id}`: `POST ticket` [`TicketRequest`] -> [`Ticket`]; `GET logs?after=N&follow`.
 
 use crate::runner::{Metadata, Script};
-use berth_domain::{Lifecycle, LogLevel, Secret, Timestamp};
+use berth_domain::{DateTime, Lifecycle, LogLevel, Secret, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// The first thing an agent says, and again after each reconnect: who it is on the tailnet. A repeat with the same content writes nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hello {
     /// The agent's tailnet key: an iroh endpoint id in its text form.
     pub endpoint_id: String,
@@ -27,7 +28,7 @@ pub struct Hello {
 }
 
 /// All an agent needs to know.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Manifest {
     /// The agent.
     pub agent_id: Uuid,
@@ -65,7 +66,7 @@ pub struct Manifest {
 }
 
 /// How to be admitted at a relay.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Relay {
     /// Its URL.
     pub url: String,
@@ -74,16 +75,17 @@ pub struct Relay {
 }
 
 /// The agent's lifecycle changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LifecycleReport {
     /// To this.
     pub state: Lifecycle,
     /// At this time.
+    #[schemars(with = "DateTime")]
     pub changed_at: Timestamp,
 }
 
 /// Lines from the agent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Logs {
     /// The script's id, or the agent's own source.
     pub log_source_id: Uuid,
@@ -92,9 +94,10 @@ pub struct Logs {
 }
 
 /// One line from the agent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Line {
     /// When.
+    #[schemars(with = "DateTime")]
     pub created_at: Timestamp,
     /// How loud.
     pub level: LogLevel,
@@ -103,11 +106,12 @@ pub struct Line {
 }
 
 /// One line of an agent's log as clients read it. Ids grow by one from 1 within an agent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AgentLog {
     /// Position.
     pub id: u64,
     /// When.
+    #[schemars(with = "DateTime")]
     pub created_at: Timestamp,
     /// The text.
     pub output: String,
@@ -118,14 +122,14 @@ pub struct AgentLog {
 }
 
 /// A client asks to be introduced to an agent. Only the workspace's owner may.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TicketRequest {
     /// The client's tailnet key.
     pub endpoint_id: String,
 }
 
 /// The introduction: 409 with the agent's status when it is not connected.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Ticket {
     /// The agent's tailnet key.
     pub agent_endpoint_id: String,

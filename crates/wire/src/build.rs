@@ -2,27 +2,32 @@
 
 use crate::resource::Resource;
 use berth_domain::{
-    Adoption, BuildReason, FailureCode, JobStatus, LogLevel, LogSource, ParameterValue, TaskId, Timestamp, TimingStage, Transition,
-    WorkspaceStatus,
+    Adoption, BuildReason, DateTime, FailureCode, JobStatus, LogLevel, LogSource, ParameterValue, TaskId, Timestamp, TimingStage,
+    Transition, WorkspaceStatus,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// A job: the run of a build or of a version's import.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Job {
     /// The build's or the version's id.
     pub id: Uuid,
     /// When it was queued.
+    #[schemars(with = "DateTime")]
     pub created_at: Timestamp,
     /// When a runner claimed it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<DateTime>")]
     pub started_at: Option<Timestamp>,
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<DateTime>")]
     pub completed_at: Option<Timestamp>,
     /// When it was canceled.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<DateTime>")]
     pub canceled_at: Option<Timestamp>,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -49,13 +54,15 @@ pub struct Job {
 }
 
 /// A build of a workspace.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Build {
     /// Identifier.
     pub id: Uuid,
     /// When it was asked for.
+    #[schemars(with = "DateTime")]
     pub created_at: Timestamp,
     /// When it last changed.
+    #[schemars(with = "DateTime")]
     pub updated_at: Timestamp,
     /// Whose.
     pub workspace_id: Uuid,
@@ -84,8 +91,10 @@ pub struct Build {
     /// What it built.
     pub resources: Vec<Resource>,
     /// When the workspace is to be stopped.
+    #[schemars(with = "Option<DateTime>")]
     pub deadline: Option<Timestamp>,
     /// The latest the deadline can be.
+    #[schemars(with = "Option<DateTime>")]
     pub max_deadline: Option<Timestamp>,
     /// The workspace's status as of this build.
     pub status: WorkspaceStatus,
@@ -98,7 +107,7 @@ pub struct Build {
 }
 
 /// `POST /api/v2/workspaces/{id}/builds`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CreateBuild {
     /// What to do.
     pub transition: Transition,
@@ -147,7 +156,7 @@ impl CreateBuild {
 }
 
 /// `GET /api/v2/workspacebuilds/{id}/timings`: where the time of a build went.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Timings {
     /// What Terraform did, stage by stage and resource by resource.
     pub provisioner_timings: Vec<ProvisionerTiming>,
@@ -158,13 +167,15 @@ pub struct Timings {
 }
 
 /// How long one stage, or one resource in it, took.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProvisionerTiming {
     /// The build's job.
     pub job_id: Uuid,
     /// When it began.
+    #[schemars(with = "DateTime")]
     pub started_at: Timestamp,
     /// When it ended, well or not.
+    #[schemars(with = "DateTime")]
     pub ended_at: Timestamp,
     /// `init`, `plan` or `apply`.
     pub stage: TimingStage,
@@ -177,11 +188,13 @@ pub struct ProvisionerTiming {
 }
 
 /// How long an agent's start scripts took.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AgentScriptTiming {
     /// When they began.
+    #[schemars(with = "DateTime")]
     pub started_at: Timestamp,
     /// When they ended, well or not.
+    #[schemars(with = "DateTime")]
     pub ended_at: Timestamp,
     /// 0 when they ended well.
     pub exit_code: i32,
@@ -198,11 +211,13 @@ pub struct AgentScriptTiming {
 }
 
 /// How long an agent took to connect.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AgentConnectionTiming {
     /// When its build recorded it.
+    #[schemars(with = "DateTime")]
     pub started_at: Timestamp,
     /// When it first said hello.
+    #[schemars(with = "DateTime")]
     pub ended_at: Timestamp,
     /// `connect`.
     pub stage: String,
@@ -213,11 +228,12 @@ pub struct AgentConnectionTiming {
 }
 
 /// One line of a job's log. Ids grow by one from 1 within a job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobLog {
     /// Position.
     pub id: u64,
     /// When it was written.
+    #[schemars(with = "DateTime")]
     pub created_at: Timestamp,
     /// Who wrote it.
     pub log_source: LogSource,

@@ -1,9 +1,10 @@
 //! The one error envelope of the API.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Every answer of 400 and above has this body.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 pub struct ErrorBody {
     /// One sentence for the person.
     pub message: String,
@@ -16,7 +17,7 @@ pub struct ErrorBody {
 }
 
 /// One refused field.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Validation {
     /// The JSON field or the parameter's name.
     pub field: String,

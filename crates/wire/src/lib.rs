@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod build;
+pub mod deployment;
 pub mod error;
 pub mod init_script;
 pub mod message;
@@ -22,24 +23,10 @@ pub mod workspace;
 
 /// The nouns inside the bodies, for those who depend on the wire alone.
 pub use berth_domain as domain;
+pub use deployment::BuildInfo;
 pub use error::{ErrorBody, Validation};
 
 /// The version clients see on `/api/v2/buildinfo`; IDE plugins gate features by it.
 pub const COMPATIBLE_VERSION: &str = concat!("v2.99.0-devel+berth.", env!("CARGO_PKG_VERSION"));
 /// The header that carries a session or API token.
 pub const SESSION_HEADER: &str = "Coder-Session-Token";
-
-/// `GET /api/v2/buildinfo`, without authentication.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct BuildInfo {
-    /// [`COMPATIBLE_VERSION`].
-    pub version: String,
-    /// Where the API is reached from outside.
-    pub external_url: String,
-    /// The name of the product, `Berth`.
-    #[serde(default)]
-    pub product: String,
-    /// Where endpoints meet, as tickets say it; empty from a server that does not tell.
-    #[serde(default)]
-    pub relay_url: String,
-}

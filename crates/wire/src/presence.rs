@@ -4,7 +4,8 @@
 //! authentication, since public keys are no secret.
 
 use crate::ticket::VerifyingKey;
-use berth_domain::Timestamp;
+use berth_domain::{DateTime, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -18,14 +19,14 @@ pub const PRESENCE_TICKET_SECONDS: i64 = 60;
 pub const PRESENCE_AGENTS_MAX: usize = 1_000;
 
 /// Which of these agents are connected?
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PresenceRequest {
     /// At most [`PRESENCE_AGENTS_MAX`].
     pub agents: Vec<AskedAgent>,
 }
 
 /// An agent as the table knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AskedAgent {
     /// Its id, the subject of its relay token.
     pub id: Uuid,
@@ -35,23 +36,24 @@ pub struct AskedAgent {
 }
 
 /// Those that are.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PresenceAnswer {
     /// In the order they were asked for.
     pub connected: Vec<ConnectedAgent>,
 }
 
 /// An agent that the relay holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectedAgent {
     /// Its id.
     pub id: Uuid,
     /// Since when.
+    #[schemars(with = "DateTime")]
     pub since: Timestamp,
 }
 
 /// The keys that verify the deployment's tickets: the one that signs now, and those whose tickets may still be about.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RelayKeys {
     /// At least one.
     pub keys: Vec<VerifyingKey>,

@@ -8,12 +8,13 @@
 //! | `PATCH repairs/{id}/cancel` | -> 200 |
 
 use crate::build::Job;
-use berth_domain::{Stray, StrayRef, Timestamp};
+use berth_domain::{DateTime, Stray, StrayRef, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// `POST /api/v2/workspaces/{id}/repairs`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CreateRepair {
     /// What to remove, of what the workspace's last repair found; nothing to only look.
     #[serde(default)]
@@ -21,7 +22,7 @@ pub struct CreateRepair {
 }
 
 /// A repair of a workspace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Repair {
     /// Identifier; also its job's.
     pub id: Uuid,
@@ -30,6 +31,7 @@ pub struct Repair {
     /// Who asked.
     pub initiator_name: String,
     /// When.
+    #[schemars(with = "DateTime")]
     pub created_at: Timestamp,
     /// Its job.
     pub job: Job,

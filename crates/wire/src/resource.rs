@@ -1,16 +1,18 @@
 //! What a build made: resources, and the agents and apps in them.
 
-use berth_domain::{AgentStatus, AppHealth, AppSharing, Lifecycle, Timestamp, Transition};
+use berth_domain::{AgentStatus, AppHealth, AppSharing, DateTime, Lifecycle, Timestamp, Transition};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// One Terraform resource that a build made.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Resource {
     /// Identifier.
     pub id: Uuid,
     /// When it was recorded.
+    #[schemars(with = "DateTime")]
     pub created_at: Timestamp,
     /// The build's job.
     pub job_id: Uuid,
@@ -37,7 +39,7 @@ pub struct Resource {
 }
 
 /// One item of a `coder_metadata`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ResourceMetadata {
     /// The label.
     pub key: String,
@@ -48,7 +50,7 @@ pub struct ResourceMetadata {
 }
 
 /// An agent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Agent {
     /// Identifier.
     pub id: Uuid,
@@ -56,23 +58,30 @@ pub struct Agent {
     #[serde(default)]
     pub parent_id: Option<Uuid>,
     /// When it was recorded.
+    #[schemars(with = "DateTime")]
     pub created_at: Timestamp,
     /// When it last changed.
+    #[schemars(with = "DateTime")]
     pub updated_at: Timestamp,
     /// First connection.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(with = "Option<DateTime>")]
     pub first_connected_at: Option<Timestamp>,
     /// Latest connection.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(with = "Option<DateTime>")]
     pub last_connected_at: Option<Timestamp>,
     /// Latest loss of connection.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(with = "Option<DateTime>")]
     pub disconnected_at: Option<Timestamp>,
     /// When start scripts began.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(with = "Option<DateTime>")]
     pub started_at: Option<Timestamp>,
     /// When start scripts ended.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(with = "Option<DateTime>")]
     pub ready_at: Option<Timestamp>,
     /// Whether it can be reached.
     pub status: AgentStatus,
@@ -131,17 +140,17 @@ pub struct Agent {
     pub log_sources: Vec<LogSourceInfo>,
     /// Scripts.
     #[serde(default)]
-    pub scripts: Vec<serde_json::Value>,
+    pub scripts: Vec<AgentScript>,
     /// Latency by relay.
     #[serde(default)]
-    pub latency: BTreeMap<String, serde_json::Value>,
+    pub latency: BTreeMap<String, RelayLatency>,
     /// Which parts.
     #[serde(default)]
     pub subsystems: Vec<String>,
 }
 
 /// Whether an agent fares well, and if not why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AgentHealth {
     /// Yes or no.
     pub healthy: bool,
@@ -150,14 +159,49 @@ pub struct AgentHealth {
     pub reason: String,
 }
 
+/// A script of an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentScript {
+    /// Identifier.
+    pub id: Uuid,
+    /// The source of its log lines.
+    pub log_source_id: Uuid,
+    /// Where in the workspace its output is kept, too.
+    pub log_path: String,
+    /// For people.
+    pub display_name: String,
+    /// When it runs again: six cron fields, or empty.
+    pub cron: String,
+    /// Whether people wait for it.
+    pub start_blocks_login: bool,
+    /// Whether it runs when the agent starts.
+    pub run_on_start: bool,
+    /// Whether it runs when the agent ends.
+    pub run_on_stop: bool,
+    /// Its time limit in nanoseconds, as Coder has it; 0 for none.
+    pub timeout: u64,
+    /// Empty towards clients: its text may hold what only the agent should read.
+    pub script: String,
+}
+
+/// How far an agent is from a relay.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RelayLatency {
+    /// Whether it is the agent's own relay.
+    pub preferred: bool,
+    /// The round trip in milliseconds.
+    pub latency_ms: f64,
+}
+
 /// Where an agent's log lines come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogSourceInfo {
     /// Identifier.
     pub id: Uuid,
     /// The agent.
     pub workspace_agent_id: Uuid,
     /// When it was made.
+    #[schemars(with = "DateTime")]
     pub created_at: Timestamp,
     /// For people.
     pub display_name: String,
@@ -167,7 +211,7 @@ pub struct LogSourceInfo {
 }
 
 /// An app of an agent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct App {
     /// Identifier.
     pub id: Uuid,
@@ -210,7 +254,7 @@ pub struct App {
 }
 
 /// How to check an app.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 pub struct AppHealthcheck {
     /// Empty for none.
     pub url: String,

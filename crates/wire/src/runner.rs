@@ -15,15 +15,16 @@
 //! All but the claim carry `Authorization: Bearer <session>`; a session is good for its one job and fence, until the job ends.
 
 use berth_domain::{
-    Adoption, AppSharing, ExternalAuth, FailureCode, Gate, LogLevel, LogSource, Parameter, ParameterValue, Preset, Secret, Stray,
-    StrayRef, TaskId, Timestamp, Timing, Transition, Variable,
+    Adoption, AppSharing, DateTime, ExternalAuth, FailureCode, Gate, LogLevel, LogSource, Parameter, ParameterValue, Preset,
+    Secret, Stray, StrayRef, TaskId, Timestamp, Timing, Transition, Variable,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Redeems a one-time token.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Claim {
     /// The one-time token given to the task.
     pub token: Secret,
@@ -32,21 +33,23 @@ pub struct Claim {
 }
 
 /// What the runner gets for its token.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Claimed {
     /// For all further calls; kept in memory only.
     pub session: Secret,
     /// The number of this claim.
     pub fence: u64,
     /// When the lease ends unless renewed.
+    #[schemars(with = "DateTime")]
     pub lease_ends: Timestamp,
     /// What to do.
     pub job: Job,
 }
 
 /// What a runner does.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[schemars(rename = "RunnerJob")]
 pub enum Job {
     /// Parse and plan a template version: are there errors, and what does it ask?
     Import(Box<Import>),
@@ -59,7 +62,8 @@ pub enum Job {
 }
 
 /// A workspace to repair. Its state is read and never written.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "RunnerRepair")]
 pub struct Repair {
     /// The workspace as for a start.
     pub build: Build,
@@ -69,7 +73,7 @@ pub struct Repair {
 }
 
 /// A version to import.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Import {
     /// The version.
     pub version_id: Uuid,
@@ -88,7 +92,8 @@ pub struct Import {
 }
 
 /// A workspace to build.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "RunnerBuild")]
 pub struct Build {
     /// The build.
     pub build_id: Uuid,
@@ -143,7 +148,7 @@ pub struct Build {
 
 /// What a version's import kept of what `terraform init` made. Provider packages are not in it: each machine keeps its own, and the
 /// lock file holds their checksums.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Frozen {
     /// The text of `.terraform.lock.hcl`; empty when no provider but ours is used.
     #[serde(default)]
@@ -154,7 +159,7 @@ pub struct Frozen {
 }
 
 /// The owner of the workspace that is built.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Owner {
     /// Identifier.
     pub id: Uuid,
@@ -172,18 +177,20 @@ pub struct Owner {
 }
 
 /// The answer to a heartbeat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Heartbeat {
     /// Whether someone asked to cancel.
     pub cancel: bool,
     /// When the lease ends now.
+    #[schemars(with = "DateTime")]
     pub lease_ends: Timestamp,
 }
 
 /// One log line from the runner.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogLine {
     /// When it was written.
+    #[schemars(with = "DateTime")]
     pub created_at: Timestamp,
     /// Who wrote it.
     pub source: LogSource,
@@ -196,7 +203,7 @@ pub struct LogLine {
 }
 
 /// How a job ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Finish {
     /// The outcome.
     pub outcome: Outcome,
@@ -215,7 +222,7 @@ pub struct Finish {
 }
 
 /// What an import found in a template version.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Imported {
     /// What it asks, in the order of a form.
@@ -242,7 +249,7 @@ pub struct Imported {
 }
 
 /// The outcome of a job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Outcome {
     /// Done.
@@ -264,7 +271,8 @@ pub enum Outcome {
 }
 
 /// A resource in Terraform's state, with the agents placed on it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "RunnerResource")]
 pub struct Resource {
     /// Terraform type.
     #[serde(rename = "type")]
@@ -289,7 +297,8 @@ pub struct Resource {
 }
 
 /// An agent in Terraform's state.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "RunnerAgent")]
 pub struct Agent {
     /// The agent's id: the id attribute of its `coder_agent`.
     pub id: Uuid,
@@ -340,7 +349,7 @@ pub struct Agent {
 }
 
 /// A `coder_script`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Script {
     /// Identifier; also its log source.
     pub id: Uuid,
@@ -372,7 +381,8 @@ pub struct Script {
 }
 
 /// A `coder_app`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "RunnerApp")]
 pub struct App {
     /// Identifier.
     pub id: Uuid,
@@ -419,7 +429,7 @@ pub struct App {
 }
 
 /// A `metadata` block of an agent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Metadata {
     /// Key.
     pub key: String,

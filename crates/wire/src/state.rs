@@ -9,12 +9,13 @@
 //! | `GET workspacebuilds/{id}/state` | -> the state that the build left, 204 when it left none (Coder) |
 //! | `PUT workspacebuilds/{id}/state` | [`UpdateState`] -> 204; the newest build only (Coder) |
 
-use berth_domain::{Timestamp, Transition};
+use berth_domain::{DateTime, Timestamp, Transition};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// A state that is or was a workspace's newest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StateVersion {
     /// 1, 2, ... in the workspace.
     pub number: u64,
@@ -34,6 +35,7 @@ pub struct StateVersion {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transition: Option<Transition>,
     /// When it was taken.
+    #[schemars(with = "DateTime")]
     pub created_at: Timestamp,
     /// Where it came from.
     pub origin: StateOrigin,
@@ -46,7 +48,7 @@ pub struct StateVersion {
 }
 
 /// Where a state came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StateOrigin {
     /// A build's runner.
@@ -68,7 +70,7 @@ impl std::fmt::Display for StateOrigin {
 }
 
 /// `PUT /api/v2/workspacebuilds/{id}/state`.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct UpdateState {
     /// The state's bytes, in base64.
     pub state: String,

@@ -1,12 +1,13 @@
 //! Files, templates, versions and their parameters.
 
 use crate::build::Job;
-use berth_domain::{ParameterValue, TemplateSettings, Timestamp, parameter::ParameterOption};
+use berth_domain::{DateTime, ParameterValue, TemplateSettings, Timestamp, parameter::ParameterOption};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// The answer to `POST /api/v2/files` (body: a tar, `Content-Type: application/x-tar`). 201 for a new file, 200 for a known one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UploadedFile {
     /// The file's id, to be named in [`CreateVersion::file_id`].
     #[serde(rename = "hash")]
@@ -14,7 +15,7 @@ pub struct UploadedFile {
 }
 
 /// `POST /api/v2/organizations/{org}/templateversions`: starts the import job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CreateVersion {
     /// A name; else one is made.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -39,7 +40,7 @@ pub struct CreateVersion {
 }
 
 /// `POST /api/v2/templateversions/{id}/dry-run`: plans a workspace without making it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 pub struct CreateDryRun {
     /// What the workspace would be named.
     #[serde(default)]
@@ -56,7 +57,7 @@ pub struct CreateDryRun {
 }
 
 /// A Terraform variable's value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VariableValue {
     /// Variable.
     pub name: String,
@@ -65,7 +66,7 @@ pub struct VariableValue {
 }
 
 /// A template version.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Version {
     /// Identifier.
     pub id: Uuid,
@@ -75,8 +76,10 @@ pub struct Version {
     /// The organization.
     pub organization_id: Uuid,
     /// When it was pushed.
+    #[schemars(with = "DateTime")]
     pub created_at: Timestamp,
     /// When it last changed.
+    #[schemars(with = "DateTime")]
     pub updated_at: Timestamp,
     /// Its name.
     pub name: String,
@@ -97,7 +100,7 @@ pub struct Version {
 }
 
 /// A user in few words.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MinimalUser {
     /// Identifier.
     pub id: Uuid,
@@ -112,7 +115,7 @@ pub struct MinimalUser {
 macro_rules! with_settings {
     ($(#[$doc:meta])* pub struct $name:ident { $($own:tt)* } $($setting:ident: $type:ty),+ $(,)?) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
         pub struct $name {
             $($own)*
             $(
@@ -186,7 +189,7 @@ with_settings! {
 }
 
 /// `PATCH /api/v2/templateversions/{id}`: what is left out stays. The content of a version never changes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 pub struct UpdateVersion {
     /// Its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -197,7 +200,7 @@ pub struct UpdateVersion {
 }
 
 /// `POST /api/v2/templates/{id}/versions/archive`: puts away what nothing uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 pub struct ArchiveVersions {
     /// Every unused version, not only those whose import ended badly.
     #[serde(default)]
@@ -205,7 +208,7 @@ pub struct ArchiveVersions {
 }
 
 /// The answer to [`ArchiveVersions`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ArchivedVersions {
     /// The template.
     pub template_id: Uuid,
@@ -214,20 +217,22 @@ pub struct ArchivedVersions {
 }
 
 /// `PATCH /api/v2/templates/{id}/versions`: makes a version active.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ActivateVersion {
     /// The version.
     pub id: Uuid,
 }
 
 /// A template.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Template {
     /// Identifier.
     pub id: Uuid,
     /// When it was made.
+    #[schemars(with = "DateTime")]
     pub created_at: Timestamp,
     /// When it last changed.
+    #[schemars(with = "DateTime")]
     pub updated_at: Timestamp,
     /// The organization.
     pub organization_id: Uuid,
@@ -262,7 +267,7 @@ pub struct Template {
 }
 
 /// A variable as `GET /api/v2/templateversions/{id}/variables` lists it. What is sensitive has an empty value and default.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Variable {
     /// Its name.
     pub name: String,
@@ -282,7 +287,7 @@ pub struct Variable {
 }
 
 /// An account elsewhere that a version wants, as `GET /api/v2/templateversions/{id}/external-auth` lists it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExternalAuth {
     /// The provider's id, as the operator configured it.
     pub id: String,
@@ -303,7 +308,7 @@ pub struct ExternalAuth {
 }
 
 /// A preset as `GET /api/v2/templateversions/{id}/presets` lists it, under Coder's capital names.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 #[serde(rename_all = "PascalCase")]
 pub struct Preset {
     /// Identifier, to be named in a request for a build.
@@ -326,7 +331,7 @@ pub struct Preset {
 }
 
 /// One answer of a preset.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct PresetParameter {
     /// The parameter.
@@ -351,7 +356,7 @@ impl From<berth_domain::Preset> for Preset {
 }
 
 /// A parameter as `GET /api/v2/templateversions/{id}/rich-parameters` lists it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RichParameter {
     /// Key.
     pub name: String,

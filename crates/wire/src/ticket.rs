@@ -156,7 +156,7 @@ pub fn key_id(token: &str) -> Option<String> {
 }
 
 /// The deployment's ticket key, public half.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct VerifyingKey {
     /// `kid`.
     pub id: String,

@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The header of a request whose body was uploaded: its SHA-256, 64 hexadecimal digits.
@@ -23,7 +24,7 @@ pub const ELSEWHERE_HEADER: &str = "x-berth-elsewhere";
 pub const INLINE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// `POST /api/v2/uploads`: where do I put a large body?
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CreateUpload {
     /// Its length in bytes.
     pub size: u64,
@@ -32,7 +33,7 @@ pub struct CreateUpload {
 }
 
 /// There, by `PUT`, with these headers and no token. The address is good for these bytes only.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Upload {
     /// Where. Whoever has it can put these bytes there, for minutes.
     pub url: String,

@@ -1,11 +1,12 @@
 //! Users, sessions and API tokens.
 
-use berth_domain::{Secret, Timestamp};
+use berth_domain::{DateTime, Secret, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// `POST /api/v2/users/first`: makes the deployment's first user, an owner. 409 once there is one.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct CreateFirstUser {
     /// An e-mail address, the login name.
     pub email: String,
@@ -19,7 +20,7 @@ pub struct CreateFirstUser {
 }
 
 /// The answer to [`CreateFirstUser`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CreatedFirstUser {
     /// The new user.
     pub user_id: Uuid,
@@ -28,7 +29,7 @@ pub struct CreatedFirstUser {
 }
 
 /// `POST /api/v2/users`: makes a user. Roles are given by owners only.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct CreateUser {
     /// An e-mail address, the login name.
     pub email: String,
@@ -45,7 +46,7 @@ pub struct CreateUser {
 }
 
 /// `GET /api/v2/users`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Users {
     /// All of them.
     pub users: Vec<User>,
@@ -54,7 +55,7 @@ pub struct Users {
 }
 
 /// `PUT /api/v2/users/{user}/password`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ChangePassword {
     /// The one that holds now.
     pub old_password: Secret,
@@ -63,7 +64,7 @@ pub struct ChangePassword {
 }
 
 /// `POST /api/v2/users/login`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Login {
     /// The e-mail address.
     pub email: String,
@@ -72,14 +73,14 @@ pub struct Login {
 }
 
 /// The answer to [`Login`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct LoggedIn {
     /// To be sent as `Coder-Session-Token`.
     pub session_token: Secret,
 }
 
 /// A user, as `GET /api/v2/users/me` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct User {
     /// Identifier.
     pub id: Uuid,
@@ -100,15 +101,18 @@ pub struct User {
     /// The one organization.
     pub organization_ids: Vec<Uuid>,
     /// When the user was made.
+    #[schemars(with = "DateTime")]
     pub created_at: Timestamp,
     /// When the user was last changed.
+    #[schemars(with = "DateTime")]
     pub updated_at: Timestamp,
     /// When the user last signed in.
+    #[schemars(with = "DateTime")]
     pub last_seen_at: Timestamp,
 }
 
 /// One role of a user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UserRole {
     /// The word of [`berth_domain::Role`].
     pub name: String,
@@ -117,7 +121,7 @@ pub struct UserRole {
 }
 
 /// `POST /api/v2/users/{user}/keys/tokens`. (`POST .../keys` takes no body and makes a session-like key.)
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 pub struct CreateToken {
     /// Lifetime in nanoseconds, as Coder has it; 0 is the deployment's default of 30 days.
     #[serde(default)]
@@ -128,14 +132,14 @@ pub struct CreateToken {
 }
 
 /// The answer to [`CreateToken`]: the only time the token is shown.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct CreatedToken {
     /// The token.
     pub key: Secret,
 }
 
 /// An API token in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ApiKey {
     /// The public half of the token.
     pub id: String,
@@ -144,15 +148,17 @@ pub struct ApiKey {
     /// Its name.
     pub token_name: String,
     /// When it was made.
+    #[schemars(with = "DateTime")]
     pub created_at: Timestamp,
     /// When it ends.
+    #[schemars(with = "DateTime")]
     pub expires_at: Timestamp,
     /// `password` for sessions, `token` for API tokens.
     pub login_type: String,
 }
 
 /// An organization; there is one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Organization {
     /// Identifier.
     pub id: Uuid,
@@ -169,13 +175,15 @@ pub struct Organization {
     #[serde(default)]
     pub icon: String,
     /// When it was made.
+    #[schemars(with = "DateTime")]
     pub created_at: Timestamp,
     /// When it was changed.
+    #[schemars(with = "DateTime")]
     pub updated_at: Timestamp,
 }
 
 /// `GET /api/v2/users/authmethods`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuthMethods {
     /// Password sign-in.
     pub password: AuthMethod,
@@ -186,7 +194,7 @@ pub struct AuthMethods {
 }
 
 /// One way to sign in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 pub struct AuthMethod {
     /// Whether it is offered.
     pub enabled: bool,

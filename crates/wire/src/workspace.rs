@@ -1,12 +1,13 @@
 //! Workspaces.
 
 use crate::build::Build;
-use berth_domain::{AutomaticUpdates, ParameterValue, Timestamp};
+use berth_domain::{AutomaticUpdates, DateTime, ParameterValue, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// `POST /api/v2/users/{user}/workspaces` (also under `/organizations/{org}/members/{user}/workspaces`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 pub struct CreateWorkspace {
     /// The template, whose active version is built; or
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,7 +35,7 @@ pub struct CreateWorkspace {
 }
 
 /// `PUT /api/v2/workspaces/{id}/autostart`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 pub struct SetAutostart {
     /// Five-field cron with time zone; none or empty for never.
     #[serde(default)]
@@ -42,7 +43,7 @@ pub struct SetAutostart {
 }
 
 /// `PUT /api/v2/workspaces/{id}/ttl`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
 pub struct SetTtl {
     /// Time to live after a start; none or 0 for ever.
     #[serde(default)]
@@ -50,34 +51,37 @@ pub struct SetTtl {
 }
 
 /// `PUT /api/v2/workspaces/{id}/extend`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Extend {
     /// When the running workspace is to be stopped.
+    #[schemars(with = "DateTime")]
     pub deadline: Timestamp,
 }
 
 /// `PUT /api/v2/workspaces/{id}/autoupdates`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SetAutomaticUpdates {
     /// `always` or `never`.
     pub automatic_updates: AutomaticUpdates,
 }
 
 /// `PATCH /api/v2/workspaces/{id}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RenameWorkspace {
     /// Its new name.
     pub name: String,
 }
 
 /// A workspace.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Workspace {
     /// Identifier.
     pub id: Uuid,
     /// When it was made.
+    #[schemars(with = "DateTime")]
     pub created_at: Timestamp,
     /// When it last changed.
+    #[schemars(with = "DateTime")]
     pub updated_at: Timestamp,
     /// Whose.
     pub owner_id: Uuid,
@@ -115,10 +119,13 @@ pub struct Workspace {
     /// Time to live after a start.
     pub ttl_ms: Option<i64>,
     /// When it was last used.
+    #[schemars(with = "DateTime")]
     pub last_used_at: Timestamp,
     /// When it is deleted.
+    #[schemars(with = "Option<DateTime>")]
     pub deleting_at: Option<Timestamp>,
     /// Since when it is dormant.
+    #[schemars(with = "Option<DateTime>")]
     pub dormant_at: Option<Timestamp>,
     /// Whether all agents fare well.
     pub health: WorkspaceHealth,
@@ -129,11 +136,12 @@ pub struct Workspace {
     /// Whether the asker marked it.
     pub favorite: bool,
     /// When the schedule starts it next.
+    #[schemars(with = "Option<DateTime>")]
     pub next_start_at: Option<Timestamp>,
 }
 
 /// Whether all agents of a workspace fare well.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkspaceHealth {
     /// Yes or no.
     pub healthy: bool,
@@ -142,7 +150,7 @@ pub struct WorkspaceHealth {
 }
 
 /// `GET /api/v2/workspaces?q=&limit=&offset=`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Workspaces {
     /// The page.
     pub workspaces: Vec<Workspace>,
@@ -151,16 +159,13 @@ pub struct Workspaces {
 }
 
 /// One frame of `watch-ws`, one event of the SSE twin `watch`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "{T}Event")]
 pub struct Event<T> {
     /// `data`, `ping` or `error`.
     #[serde(rename = "type")]
     pub kind: String,
     /// The value, for `data`.
-    #[serde(default = "none", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<T>,
-}
-
-fn none<T>() -> Option<T> {
-    None
 }

@@ -79,6 +79,7 @@ pub(crate) async fn manifest(
     }))
 }
 
+/// Takes an agent's word that its start-up or its end went on.
 pub(crate) async fn lifecycle(
     State(api): State<Shared>,
     CallingAgent(caller): CallingAgent,
@@ -89,6 +90,7 @@ pub(crate) async fn lifecycle(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Takes lines of the agent and its scripts. 413 when the agent's log is full.
 pub(crate) async fn logs(
     State(api): State<Shared>,
     CallingAgent(caller): CallingAgent,
@@ -134,6 +136,7 @@ async fn home(api: &Api, agent: &Agent, workspace: Workspace) -> Answer<Build> {
     api.store().build(agent.build).await?.ok_or_else(|| ApiError::missing("agent"))
 }
 
+/// Shows an agent, with its apps and whether it can be reached.
 pub(crate) async fn show(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,

@@ -1,12 +1,13 @@
 //! `/bin/*`: the CLI and the agent for every platform, from a directory. The ETag is the file's SHA-1 in hexadecimal: IDE plugins
 //! compare it with the binary they have.
 
-use crate::{Shared, body::Segment, error::ApiError};
-use axum::{
-    body::Body,
-    extract::State,
-    response::{IntoResponse, Response},
+use crate::{
+    Shared,
+    answer::{self, Raw},
+    body::Segment,
+    error::ApiError,
 };
+use axum::{body::Body, extract::State, response::IntoResponse};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use sha1::{Digest, Sha1};
 use std::{
@@ -80,7 +81,7 @@ pub(crate) async fn serve(
     State(api): State<Shared>,
     Segment(name): Segment<String>,
     headers: HeaderMap,
-) -> Result<Response, ApiError> {
+) -> Result<Raw<answer::Program>, ApiError> {
     let none = || ApiError::new(StatusCode::NOT_FOUND, "there is no such binary here");
     let program = Program::parse(&name).ok_or_else(none)?;
     let directory = api.app.config.binaries.clone().ok_or_else(none)?;
@@ -94,15 +95,15 @@ pub(crate) async fn serve(
     let quoted = HeaderValue::from_str(&format!("\"{etag}\"")).map_err(|error| ApiError::internal("name the binary", &error))?;
     let cached = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     if known {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, quoted), cached]).into_response());
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, quoted), cached]).into_response().into());
     }
     let body = Body::from_stream(ReaderStream::with_capacity(tokio::fs::File::from_std(file), CHUNK_BYTES));
     let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    Ok(([(header::ETAG, quoted), cached, kind, (header::CONTENT_LENGTH, length.into())], body).into_response())
+    Ok(([(header::ETAG, quoted), cached, kind, (header::CONTENT_LENGTH, length.into())], body).into_response().into())
 }
 
 /// Whether an `If-None-Match` names the tag (RFC 9110, section 13.1.2).
-fn names(tags: &str, etag: &str) -> bool {
+pub(crate) fn names(tags: &str, etag: &str) -> bool {
     tags.split(',').map(|tag| tag.trim().trim_start_matches("W/").trim_matches('"')).any(|tag| tag == "*" || tag == etag)
 }
 

@@ -10,7 +10,7 @@ use berth_domain::limit::BODY_BYTES_MAX;
 use bytes::Bytes;
 use http::{StatusCode, request::Parts};
 use serde::{Serialize, de::DeserializeOwned};
-use std::time::Duration;
+use std::{marker::PhantomData, time::Duration};
 
 /// How long a whole body may take; a state of the greatest size needs 0.5 MB/s.
 const BODY_PATIENCE: Duration = Duration::from_secs(120);
@@ -23,6 +23,24 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         parse(&whole(request.into_body(), BODY_BYTES_MAX).await?).map(Self)
+    }
+}
+
+/// A body that the handler reads when it knows who asks, and that holds a `T`.
+pub(crate) struct Unread<T>(Body, PhantomData<fn() -> T>);
+
+impl<T, S: Sync> FromRequest<S> for Unread<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        Ok(Self(request.into_body(), PhantomData))
+    }
+}
+
+impl<T> Unread<T> {
+    /// Its bytes, at most `limit` and not for ever.
+    pub(crate) async fn whole(self, limit: usize) -> Result<Bytes, ApiError> {
+        whole(self.0, limit).await
     }
 }
 

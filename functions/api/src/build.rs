@@ -13,13 +13,16 @@ use crate::{
 };
 use axum::extract::State;
 use berth_domain::{
-    Actor, AutomaticUpdates, BuildId, BuildReason, ParameterValue, Policy, Timestamp, Transition, VersionId, WorkspaceId,
+    Actor, AutomaticUpdates, BuildId, BuildReason, DateTime, ParameterValue, Policy, Timestamp, Transition, VersionId, WorkspaceId,
 };
 use berth_store::{Build, Job, JobId, Template, Version, Workspace};
-use berth_wire::build::{CreateBuild, Timings};
+use berth_wire::{
+    build::{CreateBuild, Timings},
+    deployment::Message,
+};
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// A build that the caller may read.
@@ -45,6 +48,7 @@ async fn shown(api: &Api, build: &Build) -> Answer<Json<berth_wire::build::Build
     Ok(Json(view::build(build, &api.sight(&agents).await)))
 }
 
+/// Shows a build.
 pub(crate) async fn show(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
@@ -53,6 +57,7 @@ pub(crate) async fn show(
     shown(&api, &readable(&api, &caller, id).await?).await
 }
 
+/// Shows a build of the workspace that owner and name mean.
 pub(crate) async fn by_number(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
@@ -76,6 +81,7 @@ pub(crate) async fn list(
     Ok(Json(query.of(builds).iter().map(|build| view::build(build, &sight)).collect()))
 }
 
+/// Lists the answers that a build was made with.
 pub(crate) async fn parameters(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
@@ -84,6 +90,7 @@ pub(crate) async fn parameters(
     Ok(Json(readable(&api, &caller, id).await?.parameters))
 }
 
+/// Lists what a build made, with the agents on it.
 pub(crate) async fn resources(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
@@ -197,9 +204,10 @@ fn draft(api: &Api, caller: &SignedIn, workspace: &Workspace, asked: (&Version, 
 }
 
 /// What of a list of builds is asked for.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(crate) struct Query {
     /// Builds asked for later than this.
+    #[schemars(with = "Option<DateTime>")]
     since: Option<Timestamp>,
     /// Builds that the list has after this one.
     after_id: Option<Uuid>,
@@ -236,7 +244,7 @@ pub(crate) async fn cancel(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
     Segment(id): Segment<BuildId>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Message>> {
     let build = readable(&api, &caller, id).await?;
     permit(&caller.actor, build.owner, Actor::may_build_workspace)?;
     let template = api.store().template(build.template).await?;
@@ -249,5 +257,5 @@ pub(crate) async fn cancel(
     let status = api.store().cancel(JobId::Build(id), api.now()).await?;
     api.poke_job(JobId::Build(id));
     api.app.changes.poke(Topic::Workspace(build.workspace));
-    Ok(Json(json!({ "message": format!("the build is {status}") })))
+    Ok(Json(format!("the build is {status}").into()))
 }

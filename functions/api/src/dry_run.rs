@@ -11,9 +11,8 @@ use crate::{
 use axum::extract::State;
 use berth_domain::{DryRunId, Transition, VersionId, WorkspaceName};
 use berth_store::{DryRun, Job, JobId};
-use berth_wire::{build, resource::Resource, template::CreateDryRun};
+use berth_wire::{build, deployment::Message, resource::Resource, template::CreateDryRun};
 use http::StatusCode;
-use serde_json::{Value, json};
 
 /// What a workspace is named whose name is left out.
 const NAME: &str = "dry-run";
@@ -72,6 +71,7 @@ async fn draft(api: &Api, caller: &SignedIn, id: VersionId, body: CreateDryRun) 
     })
 }
 
+/// Shows the job of a dry run.
 pub(crate) async fn show(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
@@ -94,13 +94,14 @@ pub(crate) async fn resources(
     Ok(Json(dry_run.resources.iter().map(planned).collect()))
 }
 
+/// Asks a dry run to end.
 pub(crate) async fn cancel(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
     Segment(ids): Segment<(VersionId, DryRunId)>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Message>> {
     let id = JobId::DryRun(readable(&api, &caller, ids).await?.id);
     let status = api.store().cancel(id, api.now()).await?;
     api.poke_job(id);
-    Ok(Json(json!({ "message": format!("the dry run is {status}") })))
+    Ok(Json(format!("the dry run is {status}").into()))
 }

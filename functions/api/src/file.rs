@@ -2,17 +2,14 @@
 
 use crate::{
     Shared,
+    answer::{Kept, Raw, Tar},
     archive::{self, ArchiveError},
     body::{Json, Segment},
     error::{Answer, ApiError},
     session::Authenticated,
     upload::Sent,
 };
-use axum::{
-    body::Body,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{body::Body, extract::State, response::IntoResponse};
 use berth_domain::{FileId, limit::ARCHIVE_BYTES_MAX};
 use berth_wire::template::UploadedFile;
 use bytes::Bytes;
@@ -35,7 +32,7 @@ pub(crate) async fn upload(
     Authenticated(caller): Authenticated,
     headers: HeaderMap,
     body: Sent,
-) -> Answer<(StatusCode, Json<UploadedFile>)> {
+) -> Answer<Raw<Kept<UploadedFile>>> {
     caller.actor.may_manage_templates()?;
     check_type(&headers)?;
     let bytes = receive(body.open(&api, caller.user.id.0).await?).await?;
@@ -43,7 +40,7 @@ pub(crate) async fn upload(
     let wanted = FileId::new(now, rand::random());
     let id = api.store().create_file(wanted, caller.user.id, bytes, now).await?;
     let status = if id == wanted { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(UploadedFile { id: id.0 })))
+    Ok((status, Json(UploadedFile { id: id.0 })).into_response().into())
 }
 
 fn check_type(headers: &HeaderMap) -> Answer<()> {
@@ -98,13 +95,13 @@ pub(crate) async fn download(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
     Segment(id): Segment<FileId>,
-) -> Answer<Response> {
+) -> Answer<Raw<Tar>> {
     caller.actor.may_manage_templates()?;
     let bytes = api.store().file_bytes(id).await?.ok_or_else(|| ApiError::missing("file"))?;
     Ok(tar(bytes))
 }
 
 /// An answer that is a tar.
-pub(crate) fn tar(bytes: Bytes) -> Response {
-    ([(header::CONTENT_TYPE, "application/x-tar")], bytes).into_response()
+pub(crate) fn tar(bytes: Bytes) -> Raw<Tar> {
+    ([(header::CONTENT_TYPE, "application/x-tar")], bytes).into_response().into()
 }

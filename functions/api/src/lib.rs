@@ -9,6 +9,7 @@
 //! The router keeps no state that a restart loses, but for login limits and the change bus.
 
 mod agent;
+mod answer;
 pub mod archive;
 mod binary;
 mod body;
@@ -25,6 +26,8 @@ mod init_script;
 mod limit;
 mod log;
 mod markdown;
+#[cfg(test)]
+mod openapi;
 mod origin;
 mod page;
 mod parameter;

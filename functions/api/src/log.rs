@@ -2,6 +2,7 @@
 
 use crate::{
     Shared, Topic, agent,
+    answer::{Followed, Raw},
     body::{Asked, Json, Segment},
     build, dry_run,
     error::Answer,
@@ -10,12 +11,11 @@ use crate::{
     socket::{Gone, Outlet, Pace, Turn, Upgrade},
     version,
 };
-use axum::{
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, response::IntoResponse};
 use berth_domain::{AgentId, BuildId, DryRunId, RepairId, VersionId};
 use berth_store::JobId;
+use berth_wire::{agent::AgentLog, build::JobLog};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::HashSet;
 
@@ -24,8 +24,11 @@ const LINES_AT_ONCE: usize = 1_000;
 /// How many lines one answer holds at most; who wants more asks again with `after`.
 const LINES_MAX: usize = 50_000;
 
+/// A job's lines, or one of them in a frame.
+type JobLines = Raw<Followed<Vec<JobLog>, JobLog>>;
+
 /// What of a log is asked for.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(crate) struct Query {
     /// Lines after this one; -1 is from the start, as in Coder.
     #[serde(default)]
@@ -49,59 +52,64 @@ impl Query {
     }
 }
 
+/// Reads a build's log: what there is, or with `follow` also what comes.
 pub(crate) async fn of_build(
     State(api): State<Shared>,
     caller: Authenticated,
     Segment(id): Segment<BuildId>,
     Asked(query): Asked<Query>,
     upgrade: Upgrade,
-) -> Answer<Response> {
+) -> Answer<JobLines> {
     build::readable(&api, &caller.0, id).await?;
     of_job(&api, caller, JobId::Build(id), (query, upgrade)).await
 }
 
+/// Reads a repair's log: what there is, or with `follow` also what comes.
 pub(crate) async fn of_repair(
     State(api): State<Shared>,
     caller: Authenticated,
     Segment(id): Segment<RepairId>,
     Asked(query): Asked<Query>,
     upgrade: Upgrade,
-) -> Answer<Response> {
+) -> Answer<JobLines> {
     repair::readable(&api, &caller.0, id).await?;
     of_job(&api, caller, JobId::Repair(id), (query, upgrade)).await
 }
 
+/// Reads the log of a version's import: what there is, or with `follow` also what comes.
 pub(crate) async fn of_version(
     State(api): State<Shared>,
     caller: Authenticated,
     Segment(id): Segment<VersionId>,
     Asked(query): Asked<Query>,
     upgrade: Upgrade,
-) -> Answer<Response> {
+) -> Answer<JobLines> {
     version::readable(&api, &caller.0, id).await?;
     of_job(&api, caller, JobId::Import(id), (query, upgrade)).await
 }
 
+/// Reads a dry run's log: what there is, or with `follow` also what comes.
 pub(crate) async fn of_dry_run(
     State(api): State<Shared>,
     caller: Authenticated,
     Segment(ids): Segment<(VersionId, DryRunId)>,
     Asked(query): Asked<Query>,
     upgrade: Upgrade,
-) -> Answer<Response> {
+) -> Answer<JobLines> {
     let id = dry_run::readable(&api, &caller.0, ids).await?.id;
     of_job(&api, caller, JobId::DryRun(id), (query, upgrade)).await
 }
 
-async fn of_job(api: &Shared, caller: Authenticated, job: JobId, (query, upgrade): (Query, Upgrade)) -> Answer<Response> {
+async fn of_job(api: &Shared, caller: Authenticated, job: JobId, (query, upgrade): (Query, Upgrade)) -> Answer<JobLines> {
     if !query.follows() {
-        return Ok(Json(api.store().logs(job, query.after(), query.limit()).await?).into_response());
+        return Ok(Json(api.store().logs(job, query.after(), query.limit()).await?).into_response().into());
     }
     let pace = Pace::new(api, &caller);
     let api = Shared::clone(api);
-    upgrade.accept(move |outlet| async move {
+    let followed = upgrade.accept(move |outlet| async move {
         let _ = follow_job(&api, outlet, pace, (job, query.after())).await; // Gone: nobody is left to tell.
-    })
+    });
+    followed.map(Raw::from)
 }
 
 /// Sends each line as a frame, until the job has ended and its last line is sent.
@@ -129,21 +137,23 @@ async fn follow_job(api: &Shared, mut outlet: Outlet, mut pace: Pace, (job, mut 
     }
 }
 
+/// Reads an agent's log: what there is, or with `follow` also what comes.
 pub(crate) async fn of_agent(
     State(api): State<Shared>,
     caller: Authenticated,
     Segment(id): Segment<AgentId>,
     Asked(query): Asked<Query>,
     upgrade: Upgrade,
-) -> Answer<Response> {
+) -> Answer<Raw<Followed<Vec<AgentLog>, Vec<AgentLog>>>> {
     agent::readable(&api, &caller.0, id).await?;
     if !query.follows() {
-        return Ok(Json(api.store().agent_logs(id, query.after(), query.limit()).await?).into_response());
+        return Ok(Json(api.store().agent_logs(id, query.after(), query.limit()).await?).into_response().into());
     }
     let pace = Pace::new(&api, &caller);
-    upgrade.accept(move |outlet| async move {
+    let followed = upgrade.accept(move |outlet| async move {
         let _ = follow_agent(&api, outlet, pace, (id, query.after())).await; // Gone: nobody is left to tell.
-    })
+    });
+    followed.map(Raw::from)
 }
 
 /// Sends lines in arrays, until a newer build has replaced the agent.

@@ -2,18 +2,26 @@
 
 use crate::{
     Shared,
-    body::whole,
+    answer::{Page, Raw},
+    body::Unread,
     error::{Answer, ApiError},
     guard,
     user::{self, Peer},
 };
 use axum::{
-    body::Body,
     extract::State,
     response::{IntoResponse, Response},
 };
 use berth_domain::Secret;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+/// What the form sends, as a browser writes it.
+#[derive(schemars::JsonSchema)]
+#[expect(dead_code)]
+pub(crate) struct Form {
+    email: String,
+    password: String,
+}
 
 /// The largest form, in bytes.
 const FORM_BYTES_MAX: usize = 4 * 1024;
@@ -37,16 +45,21 @@ fn page(status: StatusCode, parts: &[&str]) -> Response {
 }
 
 /// The form.
-pub(crate) async fn form() -> Response {
-    page(StatusCode::OK, &[FORM])
+pub(crate) async fn form() -> Raw<Page> {
+    page(StatusCode::OK, &[FORM]).into()
 }
 
 /// Takes the form and shows a token, once. What is wrong is said above the form.
-pub(crate) async fn token(State(api): State<Shared>, Peer(peer): Peer, headers: HeaderMap, body: Body) -> Answer<Response> {
+pub(crate) async fn token(
+    State(api): State<Shared>,
+    Peer(peer): Peer,
+    headers: HeaderMap,
+    body: Unread<Form>,
+) -> Answer<Raw<Page>> {
     if !guard::same_origin(&headers) {
         return Err(ApiError::forbidden("the form was sent by a page of another site"));
     }
-    let form = whole(body, FORM_BYTES_MAX).await?;
+    let form = body.whole(FORM_BYTES_MAX).await?;
     let (mut email, mut password) = (String::new(), String::new());
     for (name, value) in fields(&form) {
         match name.as_str() {
@@ -64,10 +77,11 @@ pub(crate) async fn token(State(api): State<Shared>, Peer(peer): Peer, headers: 
                 token.expose(),
                 "</code>",
             ],
-        )),
+        )
+        .into()),
         Err(error) if error.status() == StatusCode::UNAUTHORIZED => {
             let said = "<p role=\"alert\"><strong>The e-mail address or the password is wrong.</strong></p>";
-            Ok(page(StatusCode::UNAUTHORIZED, &[said, FORM]))
+            Ok(page(StatusCode::UNAUTHORIZED, &[said, FORM]).into())
         }
         Err(error) => Err(error),
     }

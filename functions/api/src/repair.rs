@@ -14,9 +14,8 @@ use crate::{
 use axum::extract::State;
 use berth_domain::{Actor, Adoption, AdoptionError, RepairId, Stray, StrayRef, Transition, WorkspaceId, limit::ADOPTIONS_MAX};
 use berth_store::{Job, JobId, Repair, Workspace};
-use berth_wire::{build::CreateBuild, repair as wire};
+use berth_wire::{build::CreateBuild, deployment::Message, repair as wire};
 use http::StatusCode;
-use serde_json::{Value, json};
 
 /// A repair of a workspace that the caller may build. What it found names resources: it is not for those who may only read.
 pub(crate) async fn readable(api: &Api, caller: &SignedIn, id: RepairId) -> Answer<Repair> {
@@ -44,6 +43,7 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(view::repair(&repair))))
 }
 
+/// Shows a repair: its job, and what it found.
 pub(crate) async fn show(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
@@ -52,15 +52,16 @@ pub(crate) async fn show(
     Ok(Json(view::repair(&readable(&api, &caller, id).await?)))
 }
 
+/// Asks a repair to end.
 pub(crate) async fn cancel(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
     Segment(id): Segment<RepairId>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Message>> {
     readable(&api, &caller, id).await?;
     let status = api.store().cancel(JobId::Repair(id), api.now()).await?;
     api.poke_job(JobId::Repair(id));
-    Ok(Json(json!({ "message": format!("the repair is {status}") })))
+    Ok(Json(format!("the repair is {status}").into()))
 }
 
 fn draft(api: &Api, caller: &SignedIn, workspace: &Workspace, delete: Vec<StrayRef>) -> Repair {

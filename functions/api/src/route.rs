@@ -3,6 +3,8 @@
 //! A route that is not here does not exist. `access` is enforced as far as the caller goes ([`crate::session::admit`]); what it
 //! says about objects is the handler's to ask, and the authorization matrix test holds both to the table.
 
+#[cfg(test)]
+use crate::openapi::{Described, Operation};
 use crate::{
     Shared, agent, binary, build, buildinfo, dry_run, file, guard, init_script, log, page, relay, repair, runner, session, state,
     template, token, upload, user, version, watch, workspace,
@@ -51,6 +53,32 @@ pub(crate) enum Access {
     Upload,
 }
 
+#[cfg(test)]
+impl Access {
+    /// Whom it is for, in words for the document.
+    pub(crate) const fn words(self) -> &'static str {
+        match self {
+            Self::Public => "everyone",
+            Self::SignedIn => "anyone signed in",
+            Self::Templates => "template admins and owners; 403 for others",
+            Self::Users => "user admins and owners; 403 for others",
+            Self::User => "the user named in the path, and user admins and owners; 404 for others",
+            Self::Oneself => "the user named in the path alone; 404 for others",
+            Self::Create => "the user named in the path, and owners, who may make workspaces for anyone; 404 for others",
+            Self::DryRun => "who asked for the dry run, and template admins and owners; 404 for others",
+            Self::Read => "a workspace's owner, and template admins, auditors and owners; 404 for others",
+            Self::Build => "a workspace's owner, and owners of the deployment; 404 for others, 403 for those who may only read",
+            Self::Push => {
+                "template admins and owners of the deployment; 404 for those who may not read the workspace, 403 for others"
+            }
+            Self::Enter => "a workspace's owner alone; 404 for others, 403 for those who may only read",
+            Self::Agent => "a workspace agent with its token",
+            Self::Runner => "a runner with its job's session",
+            Self::Upload => "a runner with its job's session, and template admins and owners; 403 for others",
+        }
+    }
+}
+
 /// One row of the table.
 pub(crate) struct Route {
     /// Read by the authorization matrix; the handler knows it too.
@@ -59,12 +87,33 @@ pub(crate) struct Route {
     pub(crate) path: &'static str,
     pub(crate) access: Access,
     handler: MethodRouter<Shared>,
+    /// What the document of the API says of it, from the handler's signature.
+    #[cfg(test)]
+    pub(crate) describe: fn(&mut Operation<'_>),
+    #[cfg(test)]
+    pub(crate) handler_name: &'static str,
 }
+
+/// Outside of the tests, where the document is made, a handler need not describe itself.
+#[cfg(not(test))]
+trait Described<T> {}
+
+#[cfg(not(test))]
+impl<H, T> Described<T> for H {}
 
 macro_rules! methods {
     ($($method:ident = $constant:ident),+) => {$(
-        fn $method<H: Handler<T, Shared>, T: 'static>(access: Access, path: &'static str, handler: H) -> Route {
-            Route { method: Method::$constant, path, access, handler: routing::$method(handler) }
+        fn $method<H: Handler<T, Shared> + Described<T>, T: 'static>(access: Access, path: &'static str, handler: H) -> Route {
+            Route {
+                method: Method::$constant,
+                path,
+                access,
+                handler: routing::$method(handler),
+                #[cfg(test)]
+                describe: H::describe,
+                #[cfg(test)]
+                handler_name: std::any::type_name::<H>(),
+            }
         }
     )+};
 }
@@ -85,6 +134,7 @@ fn deployment() -> Vec<Route> {
         get(Public, "/login", page::form),
         get(Public, "/api/v2", buildinfo::root),
         get(Public, "/api/v2/buildinfo", buildinfo::build_info),
+        get(Public, "/api/v2/openapi.json", buildinfo::openapi),
         get(Public, "/api/v2/relay/keys", relay::keys),
         get(Public, "/api/v2/init-script/{os}/{arch}", init_script::serve),
         get(SignedIn, "/api/v2/deployment/ssh", buildinfo::ssh),

@@ -4,6 +4,7 @@
 use crate::{
     Api, Shared,
     agent::{check_batch, cut},
+    answer::{Raw, StateText, Tar},
     body::{Json, Segment, whole},
     error::{Answer, ApiError},
     file,
@@ -11,10 +12,7 @@ use crate::{
     state,
     upload::Sent,
 };
-use axum::{
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, response::IntoResponse};
 use berth_domain::{
     BuildId, DryRunId, RepairId, Secret, TokenHash, Transition, UserId, VersionId,
     limit::{MODULES_BYTES_MAX, STATE_BYTES_MAX},
@@ -155,6 +153,7 @@ fn check_job(session: &RunnerSession, id: Uuid) -> Answer<()> {
     if session.job.uuid() == id { Ok(()) } else { Err(ApiError::missing("job")) }
 }
 
+/// Renews a job's lease, and tells whether the job is to be canceled.
 pub(crate) async fn heartbeat(
     State(api): State<Shared>,
     CallingRunner(session): CallingRunner,
@@ -165,6 +164,7 @@ pub(crate) async fn heartbeat(
     Ok(Json(Heartbeat { cancel, lease_ends }))
 }
 
+/// Takes lines of a job's log.
 pub(crate) async fn logs(
     State(api): State<Shared>,
     CallingRunner(session): CallingRunner,
@@ -189,7 +189,7 @@ pub(crate) async fn archive(
     State(api): State<Shared>,
     CallingRunner(session): CallingRunner,
     Segment(id): Segment<Uuid>,
-) -> Answer<Response> {
+) -> Answer<Raw<Tar>> {
     check_job(&session, id)?;
     let job = api.store().job_by_session(&session).await?;
     let missing = || ApiError::missing("template version");
@@ -209,7 +209,7 @@ pub(crate) async fn newest_state(
     State(api): State<Shared>,
     CallingRunner(session): CallingRunner,
     Segment(id): Segment<Uuid>,
-) -> Answer<Response> {
+) -> Answer<Raw<StateText>> {
     check_job(&session, id)?;
     let job = api.store().job_by_session(&session).await?;
     Ok(state::answer(api.store().job_state(&job).await?))
@@ -249,7 +249,7 @@ pub(crate) async fn modules(
     State(api): State<Shared>,
     CallingRunner(session): CallingRunner,
     Segment(id): Segment<Uuid>,
-) -> Answer<Response> {
+) -> Answer<Raw<Tar>> {
     check_job(&session, id)?;
     let job = api.store().job_by_session(&session).await?;
     let modules = match api.store().record(&job).await? {
@@ -258,7 +258,7 @@ pub(crate) async fn modules(
         Some(Record::DryRun(dry_run)) => api.store().modules(dry_run.version).await?,
         Some(Record::Version(_)) | None => None,
     };
-    Ok(modules.map_or_else(|| StatusCode::NO_CONTENT.into_response(), file::tar))
+    Ok(modules.map_or_else(|| StatusCode::NO_CONTENT.into_response().into(), file::tar))
 }
 
 /// Ends the job. Told again by the same session, it is answered the same.

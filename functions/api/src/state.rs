@@ -5,18 +5,15 @@
 
 use crate::{
     Api, Shared, Topic,
-    body::{Json, Segment, parse, whole},
+    answer::{Raw, StateText},
+    body::{Json, Segment, Unread, parse, whole},
     build,
     error::{Answer, ApiError},
     session::{Authenticated, SignedIn},
     upload::Sent,
     workspace::permit,
 };
-use axum::{
-    body::Body,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, response::IntoResponse};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use berth_domain::{Actor, BuildId, Transition, WorkspaceId, limit::STATE_BYTES_MAX};
 use berth_store::{JobId, StateAuthor, StateOrigin, StateVersion, Workspace};
@@ -53,7 +50,7 @@ pub(crate) async fn show(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
     Segment((id, number)): Segment<(WorkspaceId, u64)>,
-) -> Answer<Response> {
+) -> Answer<Raw<StateText>> {
     let workspace = workspace(&api, &caller, id).await?;
     permit(&caller.actor, workspace.owner, Actor::may_build_workspace)?;
     let state = api.store().state_version(id, number).await?;
@@ -92,7 +89,7 @@ pub(crate) async fn of_build(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
     Segment(id): Segment<BuildId>,
-) -> Answer<Response> {
+) -> Answer<Raw<StateText>> {
     let build = build::readable(&api, &caller, id).await?;
     permit(&caller.actor, build.owner, Actor::may_build_workspace)?;
     let job = api.store().job(JobId::Build(id)).await?.ok_or_else(|| ApiError::missing("build"))?;
@@ -104,11 +101,11 @@ pub(crate) async fn push_to_build(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
     Segment(id): Segment<BuildId>,
-    body: Body,
+    body: Unread<UpdateState>,
 ) -> Answer<StatusCode> {
     let build = build::readable(&api, &caller, id).await?;
     permit(&caller.actor, build.owner, Actor::may_push_state)?;
-    let UpdateState { state } = parse(&whole(body, UPDATE_BYTES_MAX).await?)?;
+    let UpdateState { state } = parse(&body.whole(UPDATE_BYTES_MAX).await?)?;
     let state = STANDARD.decode(state).map_err(|_| ApiError::field("state", "is not base64"))?;
     if state.len() > STATE_BYTES_MAX {
         return Err(ApiError::too_large(format!("the state is larger than {STATE_BYTES_MAX} bytes")));
@@ -133,11 +130,12 @@ fn author(caller: &SignedIn) -> StateAuthor {
 }
 
 /// A Terraform state, or 204 when there is none.
-pub(crate) fn answer(state: Option<Bytes>) -> Response {
-    match state {
+pub(crate) fn answer(state: Option<Bytes>) -> Raw<StateText> {
+    let response = match state {
         Some(state) => ([(header::CONTENT_TYPE, "application/json")], state).into_response(),
         None => StatusCode::NO_CONTENT.into_response(),
-    }
+    };
+    response.into()
 }
 
 fn of_latest(workspace: &Workspace) -> HashMap<BuildId, Transition> {

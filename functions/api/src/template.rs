@@ -11,9 +11,11 @@ use crate::{
 use axum::extract::State;
 use berth_domain::{TemplateId, TemplateName, TemplateSettings, Timestamp, VersionId};
 use berth_store::Template;
-use berth_wire::template::{ActivateVersion, CreateTemplate, UpdateTemplate};
+use berth_wire::{
+    deployment::Message,
+    template::{ActivateVersion, CreateTemplate, UpdateTemplate},
+};
 use http::StatusCode;
-use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The longest texts of a template, in bytes.
@@ -62,10 +64,12 @@ impl TemplateCache {
     }
 }
 
+/// Lists the templates.
 pub(crate) async fn list(State(api): State<Shared>) -> Answer<Json<Vec<berth_wire::template::Template>>> {
     Ok(Json(api.store().templates().await?.into_iter().map(view::template).collect()))
 }
 
+/// Lists the templates of the organization.
 pub(crate) async fn list_of(
     State(api): State<Shared>,
     Segment(organization): Segment<String>,
@@ -80,6 +84,7 @@ pub(crate) async fn existing(api: &Api, id: TemplateId) -> Answer<Template> {
     template.ok_or_else(|| ApiError::missing("template"))
 }
 
+/// Shows a template.
 pub(crate) async fn show(
     State(api): State<Shared>,
     Segment(id): Segment<TemplateId>,
@@ -87,6 +92,7 @@ pub(crate) async fn show(
     Ok(Json(view::template(existing(&api, id).await?)))
 }
 
+/// Shows a template by its name.
 pub(crate) async fn by_name(
     State(api): State<Shared>,
     Segment((organization, name)): Segment<(String, String)>,
@@ -164,12 +170,12 @@ pub(crate) async fn remove(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
     Segment(id): Segment<TemplateId>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Message>> {
     caller.actor.may_manage_templates()?;
     api.store().delete_template(id, api.now()).await?;
     tracing::info!(template.id = %id, by = %caller.user.username, "a template is deleted");
     api.templates.forget();
-    Ok(Json(json!({ "message": "the template is deleted" })))
+    Ok(Json("the template is deleted".into()))
 }
 
 /// Makes a version the one that new workspaces get.
@@ -178,9 +184,9 @@ pub(crate) async fn activate(
     Authenticated(caller): Authenticated,
     Segment(id): Segment<TemplateId>,
     Json(body): Json<ActivateVersion>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Message>> {
     caller.actor.may_manage_templates()?;
     api.store().activate_version(id, VersionId(body.id), api.now()).await?;
     api.templates.forget();
-    Ok(Json(json!({ "message": "the version is active" })))
+    Ok(Json("the version is active".into()))
 }

@@ -2,12 +2,12 @@
 
 use crate::{
     Api, Shared, Topic,
-    body::{Json, Segment, parse, whole},
+    body::{Json, Segment, Unread, parse},
     error::{Answer, ApiError},
     session::{Authenticated, SignedIn},
     user, view,
 };
-use axum::{body::Body, extract::State};
+use axum::extract::State;
 use berth_domain::{
     Secret, SessionToken, TokenId, UserId,
     limit::{API_TOKEN_SECONDS, API_TOKEN_SECONDS_MAX, BODY_BYTES_MAX, SESSION_SECONDS},
@@ -49,10 +49,10 @@ pub(crate) async fn create(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
     Segment(text): Segment<String>,
-    body: Body,
+    body: Unread<Option<CreateToken>>,
 ) -> Answer<(StatusCode, Json<CreatedToken>)> {
     let user = user::oneself(&api, &caller, &text).await?;
-    let body = whole(body, BODY_BYTES_MAX).await?;
+    let body = body.whole(BODY_BYTES_MAX).await?;
     let wanted: CreateToken = if body.is_empty() { CreateToken::default() } else { parse(&body)? };
     let seconds = lifetime_seconds(wanted.lifetime)?;
     let name = wanted.token_name;
@@ -93,6 +93,7 @@ pub(crate) async fn list(
     Ok(Json(tokens.map(view::api_key).collect()))
 }
 
+/// Shows a session or API token by its id or its name, without its secret.
 pub(crate) async fn show(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,

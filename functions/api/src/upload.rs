@@ -2,6 +2,7 @@
 
 use crate::{
     Api, Shared,
+    answer::{Made, Raw},
     body::Json,
     error::{Answer, ApiError},
     session::Uploader,
@@ -24,7 +25,11 @@ use uuid::Uuid;
 const PREFIX: &str = "uploads";
 
 /// Says where to put a body, or 204 where it goes with its request.
-pub(crate) async fn create(State(api): State<Shared>, uploader: Uploader, Json(body): Json<CreateUpload>) -> Answer<Response> {
+pub(crate) async fn create(
+    State(api): State<Shared>,
+    uploader: Uploader,
+    Json(body): Json<CreateUpload>,
+) -> Answer<Raw<Made<Upload>>> {
     let holder = match uploader {
         Uploader::Runner(job) => job,
         Uploader::Person(actor) => {
@@ -37,8 +42,8 @@ pub(crate) async fn create(State(api): State<Shared>, uploader: Uploader, Json(b
     }
     let sha256 = digest(&body.sha256).ok_or_else(|| ApiError::field("sha256", "must be 64 lower-case hexadecimal digits"))?;
     let place = api.store().blobs().place(&key(holder, &body.sha256), body.size, sha256).await.map_err(TableError::from)?;
-    let Some(place) = place else { return Ok(StatusCode::NO_CONTENT.into_response()) };
-    Ok((StatusCode::CREATED, Json(Upload { url: place.url, headers: place.headers })).into_response())
+    let Some(place) = place else { return Ok(StatusCode::NO_CONTENT.into_response().into()) };
+    Ok((StatusCode::CREATED, Json(Upload { url: place.url, headers: place.headers })).into_response().into())
 }
 
 /// An upload is its holder's alone: nobody can name another's, whatever its content.

@@ -2,6 +2,7 @@
 
 use crate::{
     Api, Shared,
+    answer::{Raw, WithCookie},
     body::{Json, Segment},
     error::{Answer, ApiError, bad_name},
     password::NewPassword,
@@ -10,15 +11,18 @@ use crate::{
 };
 use axum::{
     extract::{ConnectInfo, FromRequestParts, State},
-    response::{IntoResponse, Response},
+    response::IntoResponse,
 };
 use berth_domain::{OrganizationId, Role, Secret, UserId, Username};
 use berth_store::{SessionKind, User, UserChange};
-use berth_wire::user::{
-    AuthMethod, AuthMethods, ChangePassword, CreateFirstUser, CreateUser, CreatedFirstUser, LoggedIn, Login, Organization, Users,
+use berth_wire::{
+    deployment::Message,
+    user::{
+        AuthMethod, AuthMethods, ChangePassword, CreateFirstUser, CreateUser, CreatedFirstUser, LoggedIn, Login, Organization,
+        Users,
+    },
 };
 use http::{HeaderValue, StatusCode, header::SET_COOKIE, request::Parts};
-use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
 
 /// The longest e-mail address and full name, in bytes (RFC 5321, section 4.5.3.1).
@@ -36,9 +40,9 @@ impl<S: Sync> FromRequestParts<S> for Peer {
 }
 
 /// 200 when somebody has set the deployment up, 404 when not: that is how clients ask.
-pub(crate) async fn has_first(State(api): State<Shared>) -> Answer<Json<Value>> {
+pub(crate) async fn has_first(State(api): State<Shared>) -> Answer<Json<Message>> {
     match api.store().has_first_user().await? {
-        true => Ok(Json(json!({ "message": "the first user exists" }))),
+        true => Ok(Json("the first user exists".into())),
         false => Err(ApiError::new(StatusCode::NOT_FOUND, "the first user does not exist yet: run `berth login` to make it")),
     }
 }
@@ -102,18 +106,23 @@ fn parse_email(text: &str) -> Answer<String> {
     if well_formed { Ok(text.to_owned()) } else { Err(ApiError::field("email", "is not an e-mail address")) }
 }
 
+/// Says how one may sign in.
 pub(crate) async fn auth_methods() -> Json<AuthMethods> {
     let off = AuthMethod::default();
     Json(AuthMethods { password: AuthMethod { enabled: true }, github: off.clone(), oidc: off })
 }
 
 /// Signs in. Unknown addresses, wrong passwords and suspended users get the same answer after the same work.
-pub(crate) async fn login(State(api): State<Shared>, Peer(peer): Peer, Json(body): Json<Login>) -> Answer<Response> {
+pub(crate) async fn login(
+    State(api): State<Shared>,
+    Peer(peer): Peer,
+    Json(body): Json<Login>,
+) -> Answer<Raw<WithCookie<LoggedIn>>> {
     let session_token = sign_in(&api, peer, &body.email, body.password).await?;
     let cookie = cookie(&api, session_token.expose(), "")?;
     let mut response = (StatusCode::CREATED, Json(LoggedIn { session_token })).into_response();
     response.headers_mut().append(SET_COOKIE, cookie);
-    Ok(response)
+    Ok(response.into())
 }
 
 /// A new session for whoever knows the password.
@@ -139,14 +148,14 @@ pub(crate) async fn sign_in(api: &Api, peer: Option<IpAddr>, email: &str, passwo
 }
 
 /// Ends the session that the request came with, on the server: all tabs are signed out.
-pub(crate) async fn logout(State(api): State<Shared>, Authenticated(caller): Authenticated) -> Answer<Response> {
+pub(crate) async fn logout(State(api): State<Shared>, Authenticated(caller): Authenticated) -> Answer<Raw<WithCookie<Message>>> {
     if caller.session.kind != SessionKind::Session {
         return Err(ApiError::bad("an API token is not signed out but deleted"));
     }
     token::end_session(&api, caller.session.id).await?;
-    let mut response = Json(json!({ "message": "signed out" })).into_response();
+    let mut response = Json(Message::from("signed out")).into_response();
     response.headers_mut().append(SET_COOKIE, cookie(&api, "", "; Max-Age=0")?);
-    Ok(response)
+    Ok(response.into())
 }
 
 fn cookie(api: &Api, value: &str, more: &str) -> Answer<HeaderValue> {
@@ -183,6 +192,7 @@ pub(crate) async fn oneself(api: &Api, caller: &SignedIn, text: &str) -> Answer<
     user.ok_or_else(|| ApiError::missing("user"))
 }
 
+/// Shows a user, by id, by name, or as `me`.
 pub(crate) async fn show(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
@@ -191,6 +201,7 @@ pub(crate) async fn show(
     Ok(Json(view::user(managed(&api, &caller, &text).await?)))
 }
 
+/// Lists a user's organizations; there is one.
 pub(crate) async fn organizations(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,

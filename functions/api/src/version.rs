@@ -12,12 +12,15 @@ use crate::{
 use axum::extract::State;
 use berth_domain::{FileId, Parameter, Secret, TemplateId, Timestamp, Transition, VersionId, limit::MESSAGE_BYTES_MAX};
 use berth_store::{Imported, Job, JobId, Template, Version, Workspace};
-use berth_wire::template::{
-    ArchiveVersions, ArchivedVersions, CreateVersion, ExternalAuth, Preset, RichParameter, UpdateVersion, VariableValue,
+use berth_wire::{
+    deployment::Message,
+    template::{
+        ArchiveVersions, ArchivedVersions, CreateVersion, ExternalAuth, Preset, RichParameter, UpdateVersion, VariableValue,
+    },
 };
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// The longest version name, in bytes.
@@ -129,6 +132,7 @@ pub(crate) async fn readable(api: &Api, caller: &SignedIn, id: VersionId) -> Ans
     api.store().version(id).await?.filter(may_read).ok_or_else(|| ApiError::missing("template version"))
 }
 
+/// Shows a version and its import.
 pub(crate) async fn show(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
@@ -137,15 +141,16 @@ pub(crate) async fn show(
     Ok(Json(view::version(readable(&api, &caller, id).await?)))
 }
 
+/// Asks the import of a version to end.
 pub(crate) async fn cancel(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
     Segment(id): Segment<VersionId>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Message>> {
     caller.actor.may_manage_templates()?;
     api.store().cancel(JobId::Import(id), api.now()).await?;
     api.poke_job(JobId::Import(id));
-    Ok(Json(json!({ "message": "the import will be canceled" })))
+    Ok(Json("the import will be canceled".into()))
 }
 
 /// Gives a version another name or message. What it holds never changes.
@@ -162,6 +167,7 @@ pub(crate) async fn update(
     Ok(Json(view::version(version)))
 }
 
+/// Puts a version away: no new workspace is made of it.
 pub(crate) async fn archive(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
@@ -171,6 +177,7 @@ pub(crate) async fn archive(
     Ok(Json(view::version(api.store().archive_version(id, true, api.now()).await?)))
 }
 
+/// Takes a version back that was put away.
 pub(crate) async fn unarchive(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
@@ -193,6 +200,7 @@ pub(crate) async fn archive_unused(
     Ok(Json(ArchivedVersions { template_id: id.0, archived_ids: archived.into_iter().map(|id| id.0).collect() }))
 }
 
+/// Lists the Terraform variables of a version. No sensitive value is among them.
 pub(crate) async fn variables(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
@@ -202,6 +210,7 @@ pub(crate) async fn variables(
     Ok(Json(view::variables(&readable(&api, &caller, id).await?)))
 }
 
+/// Lists what a version's workspaces are made of while they run, then what is left of them while they are stopped.
 pub(crate) async fn resources(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
@@ -229,6 +238,7 @@ pub(crate) async fn external_auth(
     Ok(Json(version.imported.external_auth.into_iter().map(shown).collect()))
 }
 
+/// Lists what a version asks.
 pub(crate) async fn rich_parameters(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
@@ -242,6 +252,7 @@ pub(crate) async fn rich_parameters(
     Ok(Json(version.imported.parameters.into_iter().map(shown).collect()))
 }
 
+/// Lists the presets of a version.
 pub(crate) async fn presets(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
@@ -267,7 +278,7 @@ impl Page {
 }
 
 /// What of a template's versions is asked for.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(crate) struct Query {
     #[serde(default)]
     include_archived: bool,
@@ -333,6 +344,7 @@ pub(crate) fn may_build(
     )))
 }
 
+/// Shows a version of a template by its name.
 pub(crate) async fn by_name(
     State(api): State<Shared>,
     Segment((id, name)): Segment<(TemplateId, String)>,

@@ -2,6 +2,7 @@
 
 use crate::{
     Shared, Topic,
+    answer::{Events, Frames, Raw},
     body::Segment,
     error::Answer,
     session::Authenticated,
@@ -10,7 +11,7 @@ use crate::{
 };
 use axum::{
     extract::State,
-    response::{IntoResponse, Response, Sse, sse},
+    response::{IntoResponse, Sse, sse},
 };
 use berth_domain::{AgentId, WorkspaceId};
 use berth_store::JobId;
@@ -47,18 +48,20 @@ impl Watched {
     }
 }
 
+/// Watches a workspace by websocket: all of it, at first and whenever something about it changed.
 pub(crate) async fn socket(
     State(api): State<Shared>,
     caller: Authenticated,
     Segment(id): Segment<WorkspaceId>,
     upgrade: Upgrade,
-) -> Answer<Response> {
+) -> Answer<Raw<Frames<Event<Workspace>>>> {
     let (pace, mut watched) = open(&api, &caller, id).await?;
-    upgrade.accept(move |mut outlet| async move {
+    let accepted = upgrade.accept(move |mut outlet| async move {
         if let Ok(()) = tell(&mut outlet, pace, &mut watched).await {
             outlet.close(Turn::Stop).await;
         }
-    })
+    });
+    accepted.map(Raw::from)
 }
 
 async fn open(api: &Shared, caller: &Authenticated, id: WorkspaceId) -> Answer<(Pace, Watched)> {
@@ -80,15 +83,16 @@ async fn tell(outlet: &mut Outlet, mut pace: Pace, watched: &mut Watched) -> Res
     }
 }
 
+/// Watches a workspace by server-sent events: all of it, at first and whenever something about it changed.
 pub(crate) async fn events(
     State(api): State<Shared>,
     caller: Authenticated,
     Segment(id): Segment<WorkspaceId>,
     uri: Uri,
-) -> Answer<Response> {
+) -> Answer<Raw<Events<Workspace>>> {
     let (pace, watched) = open(&api, &caller, id).await?;
     held_here(&api, &uri)?;
-    Ok(Sse::new(stream_of(pace, watched)).into_response())
+    Ok(Sse::new(stream_of(pace, watched)).into_response().into())
 }
 
 /// Events of the types `data` and `ping`, as the frames of the websocket have them.

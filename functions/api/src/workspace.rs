@@ -19,11 +19,14 @@ use berth_domain::{
     search::Searched,
 };
 use berth_store::{Agent, Build, Job, JobId, Template, User, Version, Workspace, WorkspaceChange};
-use berth_wire::workspace::{CreateWorkspace, Extend, RenameWorkspace, SetAutomaticUpdates, SetAutostart, SetTtl, Workspaces};
+use berth_wire::{
+    deployment::Message,
+    workspace::{CreateWorkspace, Extend, RenameWorkspace, SetAutomaticUpdates, SetAutostart, SetTtl, Workspaces},
+};
 use http::StatusCode;
 use jiff::SignedDuration;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// The longest schedule, in bytes.
@@ -32,7 +35,7 @@ const SCHEDULE_BYTES_MAX: usize = 128;
 const USED_SECONDS: i64 = 60;
 
 /// What a list is asked for.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(crate) struct Query {
     #[serde(default)]
     q: String,
@@ -68,6 +71,7 @@ pub(crate) async fn shown(api: &Api, workspace: &Workspace, agents: &Agents) -> 
     Ok(view::workspace(workspace, templates.get(&workspace.template), &api.sight(agents).await))
 }
 
+/// Shows a workspace.
 pub(crate) async fn show(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
@@ -86,6 +90,7 @@ pub(crate) async fn named(api: &Api, caller: &SignedIn, user: &str, name: &str) 
     api.store().workspace_by_name(owner.id, &name).await?.ok_or_else(missing)
 }
 
+/// Shows the workspace that owner and name mean.
 pub(crate) async fn by_name(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
@@ -128,6 +133,7 @@ fn searched<'a>(workspace: &'a Workspace, templates: &'a Templates) -> Searched<
     }
 }
 
+/// Makes a workspace of a template, and queues its first build.
 pub(crate) async fn create(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
@@ -137,6 +143,7 @@ pub(crate) async fn create(
     make(&api, &caller, &user, body).await
 }
 
+/// Makes a workspace of a template in the organization, and queues its first build.
 pub(crate) async fn create_in(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
@@ -315,6 +322,7 @@ async fn change(api: &Api, caller: &SignedIn, id: WorkspaceId, change: Workspace
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Says when a workspace is started by itself; without a schedule, never.
 pub(crate) async fn set_autostart(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
@@ -325,6 +333,7 @@ pub(crate) async fn set_autostart(
     change(&api, &caller, id, WorkspaceChange { autostart_schedule, ..WorkspaceChange::default() }).await
 }
 
+/// Says how long a workspace runs after a start; without a time, until someone stops it.
 pub(crate) async fn set_ttl(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
@@ -336,6 +345,7 @@ pub(crate) async fn set_ttl(
     change(&api, &caller, id, WorkspaceChange { ttl_ms, ..WorkspaceChange::default() }).await
 }
 
+/// Says whether each start moves a workspace to its template's active version.
 pub(crate) async fn set_automatic_updates(
     State(api): State<Shared>,
     Authenticated(caller): Authenticated,
@@ -352,11 +362,11 @@ pub(crate) async fn extend(
     Authenticated(caller): Authenticated,
     Segment(id): Segment<WorkspaceId>,
     Json(body): Json<Extend>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Message>> {
     buildable(&api, &caller, id).await?;
     api.store().extend(id, body.deadline, api.now()).await?;
     api.app.changes.poke(Topic::Workspace(id));
-    Ok(Json(json!({ "message": format!("the workspace stops at {}", body.deadline) })))
+    Ok(Json(format!("the workspace stops at {}", body.deadline).into()))
 }
 
 /// Gives a workspace another name.

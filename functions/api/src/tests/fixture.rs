@@ -134,9 +134,11 @@ impl World {
     }
 
     pub(super) async fn request(&self, request: Request<Body>) -> Answer {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        crate::openapi::check(&method, &path, (parts.status, &parts.headers, &bytes));
         Answer { status: parts.status, headers: parts.headers, bytes }
     }
 

@@ -7,11 +7,10 @@ use berth_domain::{
 };
 use berth_store::{Agent, Build, Resource};
 use berth_wire::{
-    resource::{self, AgentHealth, App, LogSourceInfo},
+    resource::{self, AgentHealth, AgentScript, App, LogSourceInfo},
     runner,
 };
 use jiff::SignedDuration;
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// What is known of agents at this moment.
@@ -168,17 +167,17 @@ fn log_source(agent: &runner::Agent, script: &runner::Script, created_at: Timest
 }
 
 /// A script without its text, which may hold what only the agent should read.
-fn script(script: &runner::Script) -> Value {
-    json!({
-        "id": script.id,
-        "log_source_id": script.id,
-        "log_path": script.log_path,
-        "display_name": script.display_name,
-        "cron": script.cron,
-        "start_blocks_login": script.start_blocks_login,
-        "run_on_start": script.run_on_start,
-        "run_on_stop": script.run_on_stop,
-        "timeout": script.timeout_seconds.saturating_mul(1_000_000_000),
-        "script": "",
-    })
+fn script(script: &runner::Script) -> AgentScript {
+    AgentScript {
+        id: script.id,
+        log_source_id: script.id,
+        log_path: script.log_path.clone(),
+        display_name: script.display_name.clone(),
+        cron: script.cron.clone(),
+        start_blocks_login: script.start_blocks_login,
+        run_on_start: script.run_on_start,
+        run_on_stop: script.run_on_stop,
+        timeout: script.timeout_seconds.saturating_mul(1_000_000_000),
+        script: String::new(),
+    }
 }
