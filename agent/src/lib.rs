@@ -24,7 +24,7 @@ pub mod user;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_net::{BindError, Tailnet, TailnetConfig};
+use berth_net::{BindError, Reason, Tailnet, TailnetConfig};
 use berth_wire::agent::Manifest;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -132,7 +132,8 @@ impl Agent {
         stop: &Stop,
     ) -> Result<(), AgentError> {
         let (key_sender, key) = watch::channel(manifest::ticket_key(manifest));
-        let tunnel = Tunnel { tailnet: tailnet.clone(), server: self.server.clone(), key, doubt: Arc::new(Notify::new()) };
+        let (server, doubt, resumables) = (self.server.clone(), Arc::new(Notify::new()), Arc::default());
+        let tunnel = Tunnel { tailnet: tailnet.clone(), server, key, doubt, resumables };
         let serving = tunnel.clone();
         let _serving = own(async move { serving.serve().await });
         let (log, log_shipper) = log::channel(Arc::clone(control));
@@ -154,6 +155,8 @@ impl Agent {
             () = starting => Ok(()),
         };
         self.end((reporter, runner), manifest, (stop, ended.is_ok())).await;
+        // Clients that would come back are told that there is nothing to come back to.
+        tokio::time::timeout(LAST_WORDS, tailnet.resumables().end(Reason::Stopped)).await.ok();
         tokio::time::timeout(LAST_WORDS, shipping).await.ok();
         ended
     }

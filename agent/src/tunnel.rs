@@ -1,14 +1,14 @@
 //! The agent on the tailnet: letting clients in, and staying where they can find it.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use berth_net::{Health, Incoming, Refusal, Request, Session, Tailnet};
+use berth_net::{ByteStream, Health, Incoming, Refusal, Request, Session, Tailnet};
 use berth_wire::agent::Manifest;
 use berth_wire::ticket::VerifyingKey;
-use berth_wire::tunnel::Target;
+use berth_wire::tunnel::{Service, Target};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -31,6 +31,8 @@ pub struct Tunnel {
     pub key: watch::Receiver<VerifyingKey>,
     /// Told when a ticket does not verify: perhaps the deployment has a new key.
     pub doubt: Arc<Notify>,
+    /// What serves resumable streams, which outlive the connection they began on.
+    pub resumables: Arc<Mutex<JoinSet<()>>>,
 }
 
 impl Tunnel {
@@ -61,72 +63,85 @@ impl Tunnel {
         }
     }
 
-    /// The streams end with the connection.
+    /// The streams end with the connection, except those that can be resumed on another one.
     async fn serve_session(self, mut session: Session) {
         let user = session.claims().name.clone();
         tracing::info!(user.name = user, "a client connected");
         let mut streams = JoinSet::new();
         loop {
             tokio::select! {
-                request = session.next() => match request {
-                    Some(request) => drop(streams.spawn(serve_stream(request, self.server.clone(), user.clone()))),
-                    None => break,
-                },
+                request = session.next() => {
+                    let Some(request) = request else { break };
+                    let is_resumable = matches!(request.target(), Target::Session { .. });
+                    let serving = serve_stream(request, self.server.clone(), user.clone());
+                    if is_resumable { self.keep(serving) } else { drop(streams.spawn(serving)) }
+                }
                 Some(_) = streams.join_next() => {}
             }
         }
         tracing::info!(user.name = user, "a client left");
     }
+
+    fn keep(&self, serving: impl Future<Output = ()> + Send + 'static) {
+        let mut resumables = self.resumables.lock().unwrap_or_else(PoisonError::into_inner);
+        while resumables.try_join_next().is_some() {}
+        resumables.spawn(serving);
+    }
 }
 
 async fn serve_stream(request: Request, server: Server, user: String) {
     let target = request.target().clone();
-    let ended = match target {
-        Target::Ssh => serve_ssh(request, &server, &user).await,
-        Target::Tcp { port } => serve_tcp(request, port).await,
-        Target::Udp { port } => udp::serve(request, port).await,
-        Target::Unix { ref path } => serve_unix(request, &server.path(path)).await,
+    let ended = match &target {
+        Target::Ssh => serve_ssh(request.accept().await, &server, &user).await,
+        Target::Session { of: Service::Ssh } => serve_ssh(request.accept_resumable().await, &server, &user).await,
+        Target::Tcp { port } | Target::Session { of: Service::Tcp { port } } => join(request, connect(*port).await).await,
+        Target::Unix { path } | Target::Session { of: Service::Unix { path } } => {
+            join(request, UnixStream::connect(server.path(path)).await).await
+        }
+        Target::Udp { port } => udp::serve(request, *port).await,
         // The tailnet answers these itself.
-        Target::Ping | Target::Speedtest { .. } => Ok(()),
+        Target::Ping | Target::Speedtest { .. } | Target::Resume { .. } => Ok(()),
     };
     if let Err(error) = ended {
         tracing::debug!(%error, ?target, user.name = user, "a stream broke off");
     }
 }
 
-async fn serve_ssh(request: Request, server: &Server, user: &str) -> std::io::Result<()> {
-    let stream = request.accept().await?;
-    server.serve(stream, user).await.map_err(std::io::Error::other)
+async fn serve_ssh(
+    stream: std::io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>,
+    server: &Server,
+    user: &str,
+) -> std::io::Result<()> {
+    server.serve(stream?, user).await.map_err(std::io::Error::other)
 }
 
-async fn serve_tcp(request: Request, port: u16) -> std::io::Result<()> {
-    let mut socket = match connect(port).await {
-        Ok(socket) => socket,
+/// Joins a stream to what it asked for, or says that this does not answer.
+async fn join(request: Request, target: std::io::Result<impl AsyncRead + AsyncWrite + Unpin>) -> std::io::Result<()> {
+    let mut target = match target {
+        Ok(target) => target,
         Err(error) => {
             request.refuse().await;
             return Err(error);
         }
     };
-    socket.set_nodelay(true)?;
-    berth_net::splice(request.accept().await?, &mut socket).await.map(drop)
+    match request.target() {
+        Target::Session { .. } => splice(request.accept_resumable().await?, &mut target).await,
+        _ => splice(request.accept().await?, &mut target).await,
+    }
 }
 
-async fn serve_unix(request: Request, path: &Path) -> std::io::Result<()> {
-    match UnixStream::connect(path).await {
-        Ok(mut socket) => berth_net::splice(request.accept().await?, &mut socket).await.map(drop),
-        Err(error) => {
-            request.refuse().await;
-            Err(error)
-        }
-    }
+async fn splice(stream: impl ByteStream, target: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> std::io::Result<()> {
+    berth_net::splice(stream, target).await.map(drop)
 }
 
 /// Some programs listen on one loopback address only, and not all on the same.
 async fn connect(port: u16) -> std::io::Result<TcpStream> {
-    match TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await {
-        Ok(socket) => Ok(socket),
-        Err(error) => TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.map_err(|_| error),
-    }
+    let socket = match TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await {
+        Ok(socket) => socket,
+        Err(error) => TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.map_err(|_| error)?,
+    };
+    socket.set_nodelay(true)?;
+    Ok(socket)
 }
 
 /// Keeps the agent at its relay. Silent while all is well; while it is not, asks the control plane for a fresh manifest, which names the relay

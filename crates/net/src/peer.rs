@@ -50,7 +50,6 @@ pub enum ConnectError {
 #[derive(Debug, Clone)]
 pub struct Peer {
     link: Arc<Link>,
-    ticket: Secret,
     hello: Arc<Mutex<TunnelStream>>,
     pings: Arc<AtomicU64>,
 }
@@ -75,6 +74,26 @@ impl Tailnet {
     /// # Errors
     /// [`ConnectError`]. An agent that is not there shows only as [`ConnectError::Silent`], after 20 seconds.
     pub async fn connect(&self, ticket: &Ticket) -> Result<Peer, ConnectError> {
+        let link = self.link(ticket).await?;
+        let hello = open_stream(&link, Some(&ticket.ticket), Target::Ping).await;
+        Ok(Peer::new(link, hello.map_err(|error| ConnectError::Failed(error.to_string()))?))
+    }
+
+    /// Connects to the agent of a ticket that may have run out, with a [`Target::Resume`] in its place. The streams of the [`Peer`] are those of
+    /// whoever the resumed one belongs to. Takes one round trip; when the agent does not know the id, the stream says so and the connection
+    /// ends.
+    ///
+    /// # Errors
+    /// As [`Tailnet::connect`].
+    pub async fn resume(&self, ticket: &Ticket, target: Target) -> Result<(Peer, TunnelStream), ConnectError> {
+        let link = self.link(ticket).await?;
+        let failed = |error: io::Error| ConnectError::Failed(error.to_string());
+        let stream = open_stream(&link, None, target).await.map_err(failed)?;
+        let hello = open_stream(&link, None, Target::Ping).await.map_err(failed)?;
+        Ok((Peer::new(link, hello), stream))
+    }
+
+    async fn link(&self, ticket: &Ticket) -> Result<Arc<Link>, ConnectError> {
         let id: EndpointId =
             ticket.agent_endpoint_id.parse().map_err(|_| ConnectError::Ticket(ticket.agent_endpoint_id.clone()))?;
         let relay: RelayUrl = ticket.relay.url.parse().map_err(|_| ConnectError::Ticket(ticket.relay.url.clone()))?;
@@ -88,22 +107,22 @@ impl Tailnet {
             .await
             .map_err(|_| ConnectError::Silent)?
             .map_err(|error| ConnectError::Failed(format!("{error:#}")))?;
-        let link = Link::new(connection, Counted::new(self.links()));
-        let hello = open_stream(&link, &ticket.ticket, Target::Ping).await;
-        let hello = hello.map_err(|error| ConnectError::Failed(error.to_string()))?;
-        let (hello, pings) = (Arc::new(Mutex::new(hello)), Arc::new(AtomicU64::new(0)));
-        Ok(Peer { link, ticket: ticket.ticket.clone(), hello, pings })
+        Ok(Link::new(connection, Counted::new(self.links())))
     }
 }
 
 impl Peer {
+    fn new(link: Arc<Link>, hello: TunnelStream) -> Self {
+        Self { link, hello: Arc::new(Mutex::new(hello)), pings: Arc::default() }
+    }
+
     /// Opens a stream to `target`. Returns without waiting for the agent: write at once, and a refusal shows as an error of the first read
     /// (`PermissionDenied`, `ConnectionRefused`, `Unsupported`).
     ///
     /// # Errors
     /// When the connection is over.
     pub async fn open(&self, target: Target) -> io::Result<TunnelStream> {
-        open_stream(&self.link, &self.ticket, target).await
+        open_stream(&self.link, None, target).await
     }
 
     /// Sends a few bytes to the agent and back; how long that took. The first one also waits for the agent's answer to the ticket.
@@ -118,6 +137,11 @@ impl Peer {
         // An earlier ping whose caller gave up may still be on its way back.
         while hello.read_u64().await? != number {}
         Ok(started.elapsed())
+    }
+
+    /// Whether the agent answers within this time. One that was made or asked a moment ago is worth asking only if something hints at a loss.
+    pub async fn answers(&self, within: Duration) -> bool {
+        self.is_connected() && tokio::time::timeout(within, self.ping()).await.is_ok_and(|answer| answer.is_ok())
     }
 
     /// Waits until the agent has accepted the ticket.
@@ -159,13 +183,12 @@ impl Peer {
     }
 }
 
-/// Opens a stream and writes its first frame. The ticket goes with the first stream of a connection, [`Peer`]'s hello: the agent reads that
-/// one first, whatever order they arrive in.
-async fn open_stream(link: &Arc<Link>, ticket: &Secret, target: Target) -> io::Result<TunnelStream> {
+/// Opens a stream and writes its first frame. A ticket goes with the first stream of a connection: the agent reads that one first, whatever
+/// order they arrive in.
+async fn open_stream(link: &Arc<Link>, ticket: Option<&Secret>, target: Target) -> io::Result<TunnelStream> {
     let opened = link.connection().open_bi().await;
     let (mut send, recv) = opened.map_err(|error| connection_error(&error))?;
-    let ticket = (send.id().index() == 0).then(|| ticket.clone());
-    let frame = open::encode(&Open { ticket, target })?;
+    let frame = open::encode(&Open { ticket: ticket.cloned(), target })?;
     send.write_all(&frame).await?;
     Ok(TunnelStream::new(Arc::clone(link), send, recv, true))
 }

@@ -3,13 +3,14 @@
 use crate::{
     link::{Code, Counted, Link, spawn},
     open::{self, OPEN_WITHIN, OpenError},
+    resume::{Resumable, Resumables},
     speedtest,
     stream::TunnelStream,
     tailnet::Tailnet,
 };
 use berth_wire::{
     ticket::{AgentClaims, VerifyingKey},
-    tunnel::{Open, Status, Target},
+    tunnel::{Open, SessionId, Status, Target},
 };
 use iroh::endpoint::{Connection, RecvStream, SendStream};
 use std::{io, sync::Arc, time::Duration};
@@ -51,6 +52,12 @@ pub enum Refusal {
         /// What is wrong with it.
         reason: String,
     },
+    /// It wants to resume a stream that is not there.
+    #[error("endpoint {peer} wants to resume a session that is over")]
+    Gone {
+        /// The peer's endpoint id.
+        peer: String,
+    },
     /// Too many connections.
     #[error("there are {SESSIONS_MAX} connections already")]
     Busy,
@@ -78,8 +85,8 @@ impl Tailnet {
 }
 
 impl Incoming {
-    /// Lets the peer in if it shows a valid ticket for its own key and ours within 10 seconds. Otherwise it is told so and the connection is
-    /// closed with code 403.
+    /// Lets the peer in if it shows, within 10 seconds, a valid ticket for its own key and ours, or the id of a resumable stream that is here:
+    /// then as whoever that belongs to. Otherwise it is told so and the connection is closed with code 403.
     ///
     /// # Errors
     /// [`Refusal`]: why not.
@@ -92,11 +99,12 @@ impl Incoming {
             connection.close(Code::Busy.var_int(), b"the agent has too many connections");
             return Err(Refusal::Busy);
         };
-        match first_stream(&connection, key, &self.tailnet.endpoint_id()).await {
+        match first_stream(&connection, key, &self.tailnet).await {
             Ok((claims, target, send, recv)) => {
                 drop(self.unverified);
                 let link = Link::new(connection, Counted::new(self.tailnet.links()));
-                Ok(Session::start(link, claims, (target, send, recv), permit))
+                let door = Door { link, claims, resumables: self.tailnet.resumables().clone() };
+                Ok(Session::start(door, (target, send, recv), permit))
             }
             Err(refusal) => {
                 connection.close(Code::Denied.var_int(), b"the agent refused the ticket");
@@ -109,8 +117,8 @@ impl Incoming {
 async fn first_stream(
     connection: &Connection,
     key: &VerifyingKey,
-    own_id: &str,
-) -> Result<(AgentClaims, Target, SendStream, RecvStream), Refusal> {
+    tailnet: &Tailnet,
+) -> Result<(Arc<AgentClaims>, Target, SendStream, RecvStream), Refusal> {
     let peer = connection.remote_id().to_string();
     let no_ticket = |reason: String| Refusal::NoTicket { peer: peer.clone(), reason };
     let (mut send, mut recv) = match tokio::time::timeout(OPEN_WITHIN, connection.accept_bi()).await {
@@ -124,8 +132,15 @@ async fn first_stream(
             return Err(no_ticket(error.to_string()));
         }
     };
-    match check(&open, key, &peer, own_id) {
-        Ok(claims) => Ok((claims, open.target, send, recv)),
+    if let Target::Resume { id, .. } = &open.target {
+        let Some(claims) = tailnet.resumables().claims(id) else {
+            last_words(&mut send, Status::Gone).await;
+            return Err(Refusal::Gone { peer });
+        };
+        return Ok((claims, open.target, send, recv));
+    }
+    match check(&open, key, &peer, &tailnet.endpoint_id()) {
+        Ok(claims) => Ok((Arc::new(claims), open.target, send, recv)),
         Err(reason) => {
             last_words(&mut send, Status::Denied).await;
             Err(Refusal::BadTicket { peer, reason })
@@ -166,24 +181,31 @@ async fn last_words(send: &mut SendStream, status: Status) {
 /// A connection whose peer showed a valid ticket. Pings and speedtests are answered here; everything else is a [`Request`].
 #[derive(Debug)]
 pub struct Session {
-    claims: AgentClaims,
-    link: Arc<Link>,
+    door: Door,
     requests: mpsc::Receiver<Request>,
     _streams: AbortOnDropHandle<()>,
     _permit: OwnedSemaphorePermit,
 }
 
+/// What every stream of a connection is served with.
+#[derive(Debug, Clone)]
+struct Door {
+    link: Arc<Link>,
+    claims: Arc<AgentClaims>,
+    resumables: Resumables,
+}
+
 impl Session {
-    fn start(link: Arc<Link>, claims: AgentClaims, first: (Target, SendStream, RecvStream), permit: OwnedSemaphorePermit) -> Self {
+    fn start(door: Door, first: (Target, SendStream, RecvStream), permit: OwnedSemaphorePermit) -> Self {
         let (found, requests) = mpsc::channel(1);
-        let streams = spawn(accept_streams(Arc::clone(&link), first, found));
-        Self { claims, link, requests, _streams: streams, _permit: permit }
+        let streams = spawn(accept_streams(door.clone(), first, found));
+        Self { door, requests, _streams: streams, _permit: permit }
     }
 
     /// Who is at the other end.
     #[must_use]
-    pub const fn claims(&self) -> &AgentClaims {
-        &self.claims
+    pub fn claims(&self) -> &AgentClaims {
+        &self.door.claims
     }
 
     /// The next stream the peer wants; `None` once the connection is over.
@@ -193,7 +215,7 @@ impl Session {
 
     /// Ends the connection and all its streams now.
     pub fn close(&self) {
-        self.link.close(Code::Done, "the agent closed the connection");
+        self.door.link.close(Code::Done, "the agent closed the connection");
     }
 }
 
@@ -201,7 +223,7 @@ impl Session {
 #[derive(Debug)]
 pub struct Request {
     target: Target,
-    link: Arc<Link>,
+    door: Door,
     send: SendStream,
     recv: RecvStream,
 }
@@ -219,7 +241,17 @@ impl Request {
     /// When the connection is over.
     pub async fn accept(mut self) -> io::Result<TunnelStream> {
         self.send.write_all(&[Status::Ok as u8]).await?;
-        Ok(TunnelStream::new(self.link, self.send, self.recv, false))
+        Ok(TunnelStream::new(self.door.link, self.send, self.recv, false))
+    }
+
+    /// Says yes to a [`Target::Session`]. The stream outlives the connection: serve it in a task that does, too.
+    ///
+    /// # Errors
+    /// When the connection is over, or the agent has too many such streams.
+    pub async fn accept_resumable(self) -> io::Result<Resumable> {
+        let Door { claims, resumables, .. } = self.door.clone();
+        let begun = resumables.begin(claims, self.accept().await?);
+        begun.ok_or_else(|| io::Error::new(io::ErrorKind::QuotaExceeded, "there are too many sessions"))
     }
 
     /// Says that the target cannot be reached.
@@ -229,35 +261,48 @@ impl Request {
 }
 
 /// Reads the first frame of each stream, side by side: a slow one keeps nobody waiting.
-async fn accept_streams(link: Arc<Link>, first: (Target, SendStream, RecvStream), found: mpsc::Sender<Request>) {
+async fn accept_streams(door: Door, first: (Target, SendStream, RecvStream), found: mpsc::Sender<Request>) {
     let mut streams = JoinSet::new();
     let (target, send, recv) = first;
-    streams.spawn(dispatch(Request { target, link: Arc::clone(&link), send, recv }, found.clone()));
+    streams.spawn(dispatch(Request { target, door: door.clone(), send, recv }, found.clone()));
     loop {
         tokio::select! {
-            accepted = link.connection().accept_bi() => {
+            accepted = door.link.connection().accept_bi() => {
                 let Ok((send, recv)) = accepted else { return };
-                streams.spawn(read_request(Arc::clone(&link), send, recv, found.clone()));
+                streams.spawn(read_request(door.clone(), send, recv, found.clone()));
             }
             Some(_) = streams.join_next() => {}
         }
     }
 }
 
-async fn read_request(link: Arc<Link>, mut send: SendStream, mut recv: RecvStream, found: mpsc::Sender<Request>) {
+async fn read_request(door: Door, mut send: SendStream, mut recv: RecvStream, found: mpsc::Sender<Request>) {
     match open::read(&mut recv).await {
-        Ok(open) => dispatch(Request { target: open.target, link, send, recv }, found).await,
+        Ok(open) => dispatch(Request { target: open.target, door, send, recv }, found).await,
         Err(error) => last_words(&mut send, status_of(&error)).await,
     }
 }
 
 async fn dispatch(request: Request, found: mpsc::Sender<Request>) {
     // What is answered here ends with the stream or the connection; either way there is nobody left to tell.
-    match request.target {
+    match request.target.clone() {
         Target::Ping => drop(echo(request).await),
         Target::Speedtest { direction, seconds } => drop(speedtest::answer(request, direction, seconds).await),
+        Target::Resume { id, received } => drop(resume(request, &id, received).await),
         _ => drop(found.send(request).await),
     }
+}
+
+async fn resume(mut request: Request, id: &SessionId, received: u64) -> io::Result<()> {
+    let resumables = request.door.resumables.clone();
+    // Its claims may be another user's: who knows the id may go on with that stream, not with more.
+    if resumables.claims(id).is_none() {
+        last_words(&mut request.send, Status::Gone).await;
+        return Ok(());
+    }
+    let stream = request.accept().await?;
+    resumables.resume(id, received, stream);
+    Ok(())
 }
 
 async fn echo(request: Request) -> io::Result<()> {

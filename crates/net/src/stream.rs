@@ -98,12 +98,24 @@ impl AsyncWrite for TunnelStream {
     }
 }
 
+/// A byte stream that can be given up.
+pub trait ByteStream: AsyncRead + AsyncWrite + Unpin {
+    /// Gives it up: the other end reads an error instead of an end.
+    fn abort(self);
+}
+
+impl ByteStream for TunnelStream {
+    fn abort(self) {
+        Self::abort(self);
+    }
+}
+
 /// Joins two byte streams until both directions have ended or one broke; answers with the bytes that went from `tunnel` to `other` and back.
 /// When one broke, so does the tunnel: its other end reads an error, not an end.
 ///
 /// # Errors
 /// What the broken side said.
-pub async fn splice(mut tunnel: TunnelStream, other: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<(u64, u64)> {
+pub async fn splice(mut tunnel: impl ByteStream, other: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<(u64, u64)> {
     let joined = tokio::io::copy_bidirectional_with_sizes(&mut tunnel, other, SPLICE_BYTES, SPLICE_BYTES).await;
     if joined.is_err() {
         tunnel.abort();
@@ -146,6 +158,7 @@ async fn read_status(recv: &mut RecvStream) -> Result<(), End> {
         Some(Status::Ok) => Ok(()),
         Some(Status::Denied) => Err(End::failed(io::ErrorKind::PermissionDenied, "the agent refused the ticket")),
         Some(Status::Refused) => Err(End::failed(io::ErrorKind::ConnectionRefused, "nothing answers there in the workspace")),
+        Some(Status::Gone) => Err(End::failed(io::ErrorKind::NotFound, "the agent does not know the session any more")),
         Some(Status::Malformed) | None => Err(End::failed(io::ErrorKind::Unsupported, "the agent speaks another version")),
     }
 }

@@ -5,11 +5,12 @@ use crate::{
     credit::lock,
     health::{self, Health},
     link,
+    resume::Resumables,
     session::{SESSIONS_MAX, STREAMS_MAX, UNVERIFIED_MAX},
     transport,
 };
 use berth_wire::{agent::Relay, tunnel::ALPN};
-use iroh::{Endpoint, RelayConfig, RelayMap, RelayMode, RelayUrl, endpoint::presets, tls::CaTlsConfig};
+use iroh::{Endpoint, RelayConfig, RelayMap, RelayMode, RelayUrl, Watcher, endpoint::presets, tls::CaTlsConfig};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
     sync::{
@@ -79,6 +80,7 @@ pub(crate) struct Inner {
     links: Arc<AtomicUsize>,
     unverified: Arc<Semaphore>,
     sessions: Arc<Semaphore>,
+    resumables: Resumables,
     rebuilding: tokio::sync::Mutex<()>,
     /// Held while `health` is written, so that a replaced endpoint has no last word.
     publishing: Mutex<()>,
@@ -99,6 +101,7 @@ impl Tailnet {
             links: Arc::default(),
             unverified: Arc::new(Semaphore::new(UNVERIFIED_MAX)),
             sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
+            resumables: Resumables::default(),
             rebuilding: tokio::sync::Mutex::new(()),
             publishing: Mutex::new(()),
             closed: CancellationToken::new(),
@@ -168,6 +171,33 @@ impl Tailnet {
     pub async fn close(&self) {
         self.inner.closed.cancel();
         self.endpoint().close().await;
+    }
+
+    /// Waits until the relay lets us in again or our own addresses change: whatever could not be reached before may be now.
+    pub async fn improved(&self) {
+        let mut health = self.health();
+        health.mark_unchanged();
+        let mut addresses = self.endpoint().watch_addr();
+        tokio::select! {
+            () = async { while health.changed().await.is_ok() && !health.borrow_and_update().is_connected() {} } => {}
+            _ = addresses.updated() => {}
+            () = self.inner.closed.cancelled() => {}
+        }
+    }
+
+    /// Begins anew with the same identity: other sockets, another connection to the relay. For an endpoint that reaches nobody although others
+    /// do. Its connections end.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub async fn begin_anew(&self) -> Result<(), BindError> {
+        self.inner.rebuild().await
+    }
+
+    /// The resumable streams that clients have here.
+    #[must_use]
+    pub fn resumables(&self) -> &Resumables {
+        &self.inner.resumables
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {

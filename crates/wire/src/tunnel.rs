@@ -1,6 +1,7 @@
 //! The first frame of every stream to an agent: `u16` length (big endian), then this as JSON. The agent answers one status byte, which the
 //! opener need not wait for before sending on.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use berth_domain::Secret;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,19 @@ pub enum Target {
         /// Its path, as a session there would write it: `~` is the home directory, a relative one begins where sessions begin.
         path: String,
     },
+    /// A resumable stream: it outlives the connection that it began on. Its bytes are in the frames of `berth_net`'s `resume`.
+    Session {
+        /// What it is joined to.
+        of: Service,
+    },
+    /// A new connection for a resumable stream. Who knows the id needs no ticket: it only ever travelled encrypted from end to end, and it
+    /// stands for the claims of the ticket that the stream began with.
+    Resume {
+        /// Which one.
+        id: SessionId,
+        /// How far the opener has received the agent's bytes, its end counted as one more.
+        received: u64,
+    },
     /// Every byte comes back.
     Ping,
     /// Measures how much the way carries.
@@ -64,6 +78,66 @@ pub enum Direction {
     Down,
 }
 
+/// What a resumable stream can be joined to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Service {
+    /// The agent's SSH server.
+    Ssh,
+    /// A TCP port on the workspace's loopback.
+    Tcp {
+        /// The port.
+        port: u16,
+    },
+    /// A Unix socket in the workspace.
+    Unix {
+        /// Its path, as in [`Target::Unix`].
+        path: String,
+    },
+}
+
+/// The name of a resumable stream and the secret that resumes it: 32 random bytes, base64url without padding in JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SessionId(Secret<[u8; SESSION_ID_BYTES]>);
+
+/// The length of a [`SessionId`].
+pub const SESSION_ID_BYTES: usize = 32;
+
+impl SessionId {
+    /// The id of these bytes, which the caller drew at random.
+    #[must_use]
+    pub const fn new(bytes: [u8; SESSION_ID_BYTES]) -> Self {
+        Self(Secret::new(bytes))
+    }
+
+    /// The bytes themselves.
+    #[must_use]
+    pub const fn expose(&self) -> &[u8; SESSION_ID_BYTES] {
+        self.0.expose()
+    }
+}
+
+/// The text is not a [`SessionId`].
+#[derive(Debug, thiserror::Error)]
+#[error("the session id is not 32 bytes in base64url")]
+pub struct SessionIdError;
+
+impl From<SessionId> for String {
+    fn from(id: SessionId) -> Self {
+        URL_SAFE_NO_PAD.encode(id.expose())
+    }
+}
+
+impl TryFrom<String> for SessionId {
+    type Error = SessionIdError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| SessionIdError)?;
+        Ok(Self::new(bytes.try_into().map_err(|_| SessionIdError)?))
+    }
+}
+
 /// The agent's one-byte answer to [`Open`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -76,6 +150,8 @@ pub enum Status {
     Refused = 2,
     /// The frame is not understood: the ends speak different versions.
     Malformed = 3,
+    /// The agent has no such resumable stream: it is over, was away for too long, or began at an agent that has restarted since.
+    Gone = 4,
 }
 
 impl Status {
@@ -87,7 +163,25 @@ impl Status {
             1 => Some(Self::Denied),
             2 => Some(Self::Refused),
             3 => Some(Self::Malformed),
+            4 => Some(Self::Gone),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_id_survives_json_and_does_not_show() {
+        let open = Open { ticket: None, target: Target::Resume { id: SessionId::new([7; SESSION_ID_BYTES]), received: 9 } };
+        let json = serde_json::to_string(&open).unwrap();
+        assert_eq!(json, format!(r#"{{"kind":"resume","id":"{}","received":9}}"#, URL_SAFE_NO_PAD.encode([7; 32])));
+        assert_eq!(serde_json::from_str::<Open>(&json).unwrap().target, open.target);
+        assert!(!format!("{open:?}").contains("7, 7"), "{open:?}");
+        let session = r#"{"ticket":"t","kind":"session","of":{"kind":"tcp","port":80}}"#;
+        assert_eq!(serde_json::from_str::<Open>(session).unwrap().target, Target::Session { of: Service::Tcp { port: 80 } });
+        assert!(serde_json::from_str::<Open>(r#"{"kind":"resume","id":"AAAA","received":0}"#).is_err());
     }
 }
