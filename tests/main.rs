@@ -22,6 +22,7 @@ mod moto;
 mod parameter;
 mod relay;
 mod repair;
+mod resume;
 mod schedule;
 mod server;
 mod ssh;

@@ -90,42 +90,58 @@ impl Drop for RelayProcess {
 }
 
 /// A port that nobody has at this moment.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A server whose relay is a process of its own, and that relay. Everything goes through the relay.
-struct Apart {
+pub(crate) struct Apart {
     // Before the relay: what it ends on its drop may still want to say goodbye.
-    berth: Berth,
+    pub(crate) berth: Berth,
     relay: Option<RelayProcess>,
     url: String,
+    /// Where the relay listens; its URL may lead there by a detour.
+    listen: String,
     logs: TempDir,
 }
 
 impl Apart {
     /// `ada` is signed in.
     fn start() -> Self {
-        let url = format!("http://127.0.0.1:{}/", free_port());
-        let berth = Berth::start_with(&["--relay-url", &url, "--disable-direct-connections"], &[]).sign_in();
-        let mut apart = Self { berth, relay: None, url, logs: tempfile::tempdir().unwrap() };
+        let listen = format!("127.0.0.1:{}", free_port());
+        Self::behind(&format!("http://{listen}/"), &listen)
+    }
+
+    /// The same, where the relay's URL leads to its address by a detour.
+    pub(crate) fn behind(url: &str, listen: &str) -> Self {
+        let berth = Berth::start_with(&["--relay-url", url, "--disable-direct-connections"], &[]).sign_in();
+        let (url, listen) = (url.to_owned(), listen.to_owned());
+        let mut apart = Self { berth, relay: None, url, listen, logs: tempfile::tempdir().unwrap() };
         apart.start_relay();
         apart
     }
 
     /// Starts the next relay on the address of the one before.
-    fn start_relay(&mut self) {
-        let listen = self.url.trim_start_matches("http://").trim_end_matches('/');
-        let environment = [("BERTH_ACCESS_URL", self.berth.url.as_str()), ("BERTH_LISTEN", listen), ("BERTH_TLS", "off")];
+    pub(crate) fn start_relay(&mut self) {
+        let environment = [("BERTH_ACCESS_URL", self.berth.url.as_str()), ("BERTH_LISTEN", &self.listen), ("BERTH_TLS", "off")];
         let mut relay = RelayProcess::start(&self.logs.path().join("relay.log"), &environment);
         relay.ready();
         self.relay = Some(relay);
     }
 
+    /// Pulls the relay's plug.
+    pub(crate) fn kill_relay(&mut self) {
+        drop(self.relay.take());
+    }
+
     /// Signed in, with a running workspace `dev`.
     fn with_workspace() -> Self {
-        let Self { berth, relay, url, logs } = Self::start();
-        Self { berth: Berth::with_workspace_on(berth), relay, url, logs }
+        Self::start().create_workspace()
+    }
+
+    /// With a running workspace `dev`.
+    pub(crate) fn create_workspace(self) -> Self {
+        Self { berth: Berth::with_workspace_on(self.berth), ..self }
     }
 
     fn agent_status(&self) -> String {

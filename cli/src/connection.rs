@@ -59,6 +59,12 @@ impl Connection {
         signal::unless_ended(opening, || {}).await
     }
 
+    /// Our end of the tailnet.
+    #[must_use]
+    pub const fn tailnet(&self) -> &Tailnet {
+        &self.tailnet
+    }
+
     /// Says good-bye to the other side.
     pub async fn close(self) {
         self.peer.close();

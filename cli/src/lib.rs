@@ -3,10 +3,12 @@
 //! Data goes to stdout, talk to stderr. An error ends with what to do next. `docs/cli.md` tells what a person types and sees.
 
 pub mod archive;
+pub mod away;
 pub mod change;
 pub mod command;
 pub mod config;
 pub mod connection;
+pub mod dial;
 pub mod dry_run;
 pub mod failure;
 pub mod known_hosts;

@@ -147,6 +147,25 @@ impl Printer {
         }
     }
 
+    /// Begins a line that is written over, also on a terminal in raw mode. Nothing where stderr is no terminal, as the two that follow.
+    pub fn begin_status(&self) {
+        if self.lively {
+            talk(format_args!("\r\n"));
+        }
+    }
+
+    /// Writes over the line.
+    pub fn status(&self, line: impl fmt::Display) {
+        if self.lively {
+            talk(format_args!("\r\x1b[K{line}"));
+        }
+    }
+
+    /// Writes the line for the last time, or takes it away.
+    pub fn end_status(&self, line: Option<impl fmt::Display>) {
+        self.status(line.map(|line| format!("{line}\r\n")).unwrap_or_default());
+    }
+
     /// Starts to show that we wait.
     #[must_use]
     pub fn progress(&self) -> Progress {

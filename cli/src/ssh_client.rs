@@ -4,28 +4,34 @@
 //! authentication takes place.
 
 use crate::{
+    away,
     failure::{Failure, NO_CONNECTION, Outcome},
     signal,
     splice::{Input, Output},
     terminal::{self, RawMode, Size},
 };
-use berth_net::TunnelStream;
+use berth_net::{Phase, Resumable};
 use bytes::BytesMut;
 use russh::{
     Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig, cipher,
     client::{self, AuthResult, ChannelOpenHandle, Msg, Session},
     keys::{PublicKey, PublicKeyOrCertificate},
 };
-use std::{borrow::Cow, io, path::PathBuf, sync::Arc};
+use std::{borrow::Cow, io, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
     signal::unix::{SignalKind, signal},
+    sync::watch,
     task::JoinSet,
 };
 
 /// How much of stdin is read at a time.
 const INPUT_BYTES: usize = 32 * 1024;
+/// The key Ctrl-C in a raw terminal.
+const INTERRUPT: u8 = 3;
+/// How long a signal may take to get to the other side.
+const FAREWELL: Duration = Duration::from_millis(400);
 /// The type of data that stderr is (RFC 4254, section 5.2).
 const STDERR: u32 = 1;
 
@@ -46,9 +52,10 @@ pub struct Wish {
 ///
 /// # Errors
 /// When the connection does not come about or is lost.
-pub async fn run(stream: TunnelStream, host_key: &str, wish: &Wish) -> Outcome<u8> {
+pub async fn run(stream: Resumable, host_key: &str, wish: &Wish) -> Outcome<u8> {
     let host_key =
         PublicKey::from_openssh(host_key).map_err(|_| broken("the deployment's host key for this workspace is not one"))?;
+    let phase = stream.phase();
     let handler = Handler { host_key, agent_socket: wish.agent_socket.clone(), forwards: JoinSet::new() };
     let mut handle = client::connect_stream(Arc::new(config()), stream, handler).await.map_err(lost)?;
     match handle.authenticate_none("berth").await.map_err(lost)? {
@@ -63,7 +70,7 @@ pub async fn run(stream: TunnelStream, host_key: &str, wish: &Wish) -> Outcome<u
         Some(_) if terminal::is_present() => RawMode::enter().ok(),
         _ => None,
     };
-    let code = converse(reader, &writer, wish.terminal.is_some()).await;
+    let code = converse(reader, (&writer, &phase), wish.terminal.is_some()).await;
     drop(raw);
     code
 }
@@ -93,19 +100,26 @@ async fn begin(channel: &Channel<Msg>, wish: &Wish) -> Result<(), russh::Error> 
 }
 
 /// Moves bytes, window sizes and signals until the remote side closes the session.
-async fn converse(reader: ChannelReadHalf, writer: &ChannelWriteHalf<Msg>, on_terminal: bool) -> Outcome<u8> {
+async fn converse(
+    reader: ChannelReadHalf,
+    (writer, phase): (&ChannelWriteHalf<Msg>, &watch::Receiver<Phase>),
+    on_terminal: bool,
+) -> Outcome<u8> {
     let (stdin, stdout, stderr) = (Input::stdin(), Output::stdout(), Output::stderr());
     let closed = |error: io::Error| broken(&format!("stdin, stdout or stderr is closed: {}", crate::config::plain(&error)));
     let (stdin, output) = (stdin.map_err(closed)?, (stdout.map_err(closed)?, stderr.map_err(closed)?));
     tokio::select! {
         code = receive(reader, output) => code,
-        never = send(stdin, writer) => never,
+        given_up = send(stdin, (writer, phase), on_terminal) => given_up,
         never = resize(writer), if on_terminal => never,
         code = signal::ended() => {
             let code = code.unwrap_or(NO_CONNECTION);
             // The remote program hears it, too; if the message is lost, the closed session tells it.
-            let _told = writer.signal(match code { 130 => Sig::INT, 129 => Sig::HUP, _ => Sig::TERM }).await;
-            let _closed = writer.close().await;
+            let told = async {
+                let _told = writer.signal(match code { 130 => Sig::INT, 129 => Sig::HUP, _ => Sig::TERM }).await;
+                let _closed = writer.close().await;
+            };
+            let _heard = tokio::time::timeout(FAREWELL, told).await;
             Ok(code)
         }
     }
@@ -148,13 +162,20 @@ async fn write(output: &mut Output, data: &[u8]) -> io::Result<()> {
     output.flush().await
 }
 
-/// Sends stdin and its end; then never returns.
-async fn send(mut stdin: Input, writer: &ChannelWriteHalf<Msg>) -> Outcome<u8> {
+/// Sends stdin and its end; then never returns. On a raw terminal, Ctrl-C gives up while there is no connection that could carry it.
+async fn send(
+    mut stdin: Input,
+    (writer, phase): (&ChannelWriteHalf<Msg>, &watch::Receiver<Phase>),
+    on_terminal: bool,
+) -> Outcome<u8> {
     let mut buffer = BytesMut::new();
     loop {
         buffer.reserve(INPUT_BYTES);
         // A read error is an end, as it is for ssh.
         let read = stdin.read_buf(&mut buffer).await.unwrap_or(0);
+        if on_terminal && buffer.contains(&INTERRUPT) && away::is_away(phase) {
+            return Err(broken("given up while there was no connection"));
+        }
         let sent = if read == 0 { writer.eof().await } else { writer.data_bytes(buffer.split().freeze()).await };
         if read == 0 || sent.is_err() {
             return std::future::pending().await;

@@ -3,7 +3,9 @@
 mod network_info;
 
 use crate::{
+    away,
     connection::{Connection, Wishes},
+    dial::OwnEndpoint,
     failure::{Failure, NO_CONNECTION, Outcome},
     known_hosts,
     name::{DEFAULT_SUFFIX, HostForm, WorkspaceRef},
@@ -14,10 +16,11 @@ use crate::{
     terminal,
     wait::Scripts,
 };
-use berth_wire::{domain::BuildReason, tunnel::Target};
+use berth_net::Resumable;
+use berth_wire::{domain::BuildReason, tunnel::Service};
 use clap::Args;
 use network_info::NetworkInfo;
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 /// Which workspace, and how.
 #[derive(Debug, Args)]
@@ -94,20 +97,26 @@ async fn connect(arguments: &Arguments, session: &Session, reference: &Workspace
     let scripts = if arguments.no_wait { Scripts::No } else { arguments.wait };
     let wishes = Wishes { start: (!arguments.disable_autostart).then_some(reason), scripts };
     let connection = Connection::open(session, reference, wishes).await?;
-    let code = if arguments.stdio {
+    let dial = Arc::new(OwnEndpoint::new(&connection, session.client()?));
+    let stream = Resumable::open(Arc::clone(&dial), Service::Ssh);
+    let phase = stream.phase();
+    let ended = if arguments.stdio {
         let info = arguments.network_info_dir.as_deref().map(|directory| NetworkInfo { directory, interval });
-        proxy(session, &connection, &arguments.host, info).await
+        proxy(session, (&connection, stream, &dial), &arguments.host, info).await
     } else {
-        let stream = open_ssh(&connection).await?;
-        ssh_client::run(stream, &connection.ticket.ssh_host_key, &wish).await
+        tokio::select! {
+            ended = ssh_client::run(stream, &connection.ticket.ssh_host_key, &wish) => ended,
+            () = away::tell(phase.clone(), session.printer) => Err(Failure::silent(NO_CONNECTION)),
+        }
     };
+    away::farewell(phase.clone()).await;
     connection.close().await;
-    code
-}
-
-async fn open_ssh(connection: &Connection) -> Outcome<berth_net::TunnelStream> {
-    let opened = connection.peer.open(Target::Ssh).await;
-    opened.map_err(|error| Failure::new(format!("cannot open a stream to the agent: {error}")).hint("try again"))
+    match (ended, away::explain(&phase, &arguments.host)) {
+        // What a lost session looks like to those who use it is not why it was lost.
+        (Err(lost), Some(why)) if lost.exit_code() == NO_CONNECTION => Err(why),
+        (Ok(0), Some(why)) if arguments.stdio => Err(why),
+        (ended, _) => ended,
+    }
 }
 
 fn wish(arguments: &Arguments, session: &Session) -> Outcome<Wish> {
@@ -132,9 +141,13 @@ fn wish(arguments: &Arguments, session: &Session) -> Outcome<Wish> {
 }
 
 /// Joins our stdin and stdout to the workspace's SSH server. Its host key is pinned before the first byte of its answer passes.
-async fn proxy(session: &Session, connection: &Connection, host: &str, info: Option<NetworkInfo<'_>>) -> Outcome<u8> {
+async fn proxy(
+    session: &Session,
+    (connection, stream, dial): (&Connection, Resumable, &OwnEndpoint),
+    host: &str,
+    info: Option<NetworkInfo<'_>>,
+) -> Outcome<u8> {
     known_hosts::pin(&session.config, host, &connection.ticket.ssh_host_key)?;
-    let stream = open_ssh(connection).await?;
     let traffic = Traffic::default();
     let closed = |error| {
         Failure::new(format!("stdin or stdout is closed: {error}")).hint("--stdio is for the ProxyCommand of an SSH client")
@@ -143,7 +156,7 @@ async fn proxy(session: &Session, connection: &Connection, host: &str, info: Opt
     let joined = async { Ok(splice::join(stream, local, &traffic).await) };
     let end = tokio::select! {
         end = signal::unless_ended(joined, || {}) => end?,
-        never = network_info::report(info, &connection.peer, &traffic) => never,
+        never = network_info::report(info, || dial.peer(), &traffic) => never,
     };
     match end {
         End::Remote | End::Local => Ok(0),
