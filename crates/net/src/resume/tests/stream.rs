@@ -8,7 +8,7 @@ use berth_wire::{
 };
 use std::{
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
@@ -119,11 +119,13 @@ impl Network {
         let mut carries = self.carries.subscribe();
         lock(&self.lines).spawn(async move {
             let ((near_from, near_to), (far_from, far_to)) = (tokio::io::split(near), tokio::io::split(far));
+            let mut moving = pin!(async { tokio::join!(carry_one_way(near_from, far_to), carry_one_way(far_from, near_to)) });
             tokio::select! {
                 biased;
                 _ = carries.wait_for(|carries| !carries) => {}
-                _ = async { tokio::join!(carry_one_way(near_from, far_to), carry_one_way(far_from, near_to)) } => return,
+                _ = &mut moving => return,
             }
+            // Neither end hears that the other is not there.
             std::future::pending().await
         });
     }
@@ -213,7 +215,7 @@ async fn bytes_come_back_exactly_over_connections_that_break_all_the_time() {
     let mut breaker = JoinSet::new();
     breaker.spawn(async move {
         for round in 0_u64.. {
-            sleep(Duration::from_millis(300 + round * 37 % 100)).await;
+            sleep(Duration::from_millis(50 + round * 37 % 100)).await;
             breaking.reset();
         }
     });
@@ -228,7 +230,7 @@ async fn bytes_come_back_exactly_over_connections_that_break_all_the_time() {
     let mut back = Vec::new();
     from.read_to_end(&mut back).await.unwrap();
     assert!(back == bytes, "{} of {} bytes", back.len(), bytes.len());
-    assert!(network.resets.load(SeqCst) > 10, "it broke often enough: {:?}", network.resets);
+    assert!(network.resets.load(SeqCst) > 5, "it broke often enough: {:?}", network.resets);
     drop(breaker);
     while tasks.join_next().await.is_some() {}
     assert_eq!(ended(&phase).await, Ended::Closed(Reason::Done));
@@ -239,33 +241,24 @@ async fn bytes_come_back_exactly_over_connections_that_break_all_the_time() {
 async fn a_minute_without_network_is_noticed_said_and_survived() {
     let (network, mut streams) = Network::new(HOUR);
     let (mut client, mut agent) = network.stream(&mut streams).await;
-    eprintln!("DBG 1");
     let mut phase = client.phase();
     client.write_all(b"before").await.unwrap();
-    eprintln!("DBG 2");
     agent.read_exact(&mut [0; 6]).await.unwrap();
-    eprintln!("DBG 3");
     network.carries.send_replace(false);
     let cut = Instant::now();
     client.write_all(b"typed into the void").await.unwrap();
-    eprintln!("DBG 4");
     agent.write_all(b"printed into the void").await.unwrap();
-    eprintln!("DBG 5");
     phase.wait_for(|phase| matches!(phase, Phase::Away { .. })).await.unwrap();
-    eprintln!("DBG 6");
     assert!(cut.elapsed() <= Duration::from_secs(6), "{:?}", cut.elapsed());
     sleep(Duration::from_secs(60)).await;
-    eprintln!("DBG 7");
     network.carries.send_replace(true);
     let mended = Instant::now();
-    phase.wait_for(|phase| *phase == Phase::Connected).await.unwrap();
-    eprintln!("DBG 8");
+    phase.wait_for(|phase| !matches!(phase, Phase::Away { .. })).await.unwrap();
+    assert_eq!(*phase.borrow(), Phase::Connected);
     assert!(mended.elapsed() < Duration::from_millis(100), "at once, when the network is back: {:?}", mended.elapsed());
     let (mut typed, mut printed) = ([0; 19], [0; 21]);
     agent.read_exact(&mut typed).await.unwrap();
-    eprintln!("DBG 9");
     client.read_exact(&mut printed).await.unwrap();
-    eprintln!("DBG 10");
     assert_eq!((&typed, &printed), (b"typed into the void", b"printed into the void"));
 }
 
