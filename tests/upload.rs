@@ -80,7 +80,7 @@ async fn serve(store: Store) -> (String, JoinSet<()>) {
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let config = ApiConfig {
         access_url: url.clone(),
-        relay_url: url.clone(),
+        relay_urls: vec![url.clone()],
         sockets_url: None,
         binaries: None,
         disable_direct_connections: false,

@@ -3,8 +3,15 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use berth_wire::domain::{Secret, TokenHash};
+
+/// How often the control plane is asked who may stay: with the answer's way, everything of somebody who may not is over within the minute.
+const RECHECK: Duration = Duration::from_secs(30);
+
+/// The longest time between two such questions.
+const RECHECK_SECONDS_MAX: u64 = 3600;
 
 /// Everything the agent needs before it has spoken to anybody.
 #[derive(Clone, Debug)]
@@ -19,6 +26,10 @@ pub struct Config {
     pub log_directory: PathBuf,
     /// What to write to the log: a `tracing` filter.
     pub log_filter: String,
+    /// The only one of the deployment's relays to be at, instead of the one that answers fastest (`BERTH_AGENT_RELAY`).
+    pub relay: Option<String>,
+    /// How often the control plane is asked who may stay, while anybody is here (`BERTH_AGENT_RECHECK_SECONDS`, 1 to 3600).
+    pub recheck: Duration,
     /// The whole environment, for sessions and scripts.
     pub inherited: BTreeMap<OsString, OsString>,
 }
@@ -32,6 +43,9 @@ pub enum ConfigError {
     /// A variable holds something that is not text.
     #[error("{0} is not text")]
     NotText(&'static str),
+    /// A variable holds something that is not such a number.
+    #[error("{0} is not a number of seconds from 1 to {RECHECK_SECONDS_MAX}")]
+    NotSeconds(&'static str),
 }
 
 impl Config {
@@ -51,13 +65,24 @@ impl Config {
         let url = required(&inherited, ["BERTH_AGENT_URL", "CODER_AGENT_URL"])?;
         let token = required(&inherited, ["BERTH_AGENT_TOKEN", "CODER_AGENT_TOKEN"])?;
         let log_filter = optional(&inherited, "BERTH_AGENT_LOG")?.unwrap_or_else(|| "warn,berth_agent=info".to_owned());
+        let relay = optional(&inherited, "BERTH_AGENT_RELAY")?;
+        let recheck = seconds(&inherited, "BERTH_AGENT_RECHECK_SECONDS")?.unwrap_or(RECHECK);
         let path = |name: &str| inherited.get(OsStr::new(name)).map(PathBuf::from).filter(|path| path.is_absolute());
         let temporary = path("TMPDIR").unwrap_or_else(|| PathBuf::from("/tmp"));
         let states = path("XDG_STATE_HOME")
             .or_else(|| path("HOME").map(|home| home.join(".local/state")))
             .unwrap_or_else(|| temporary.clone());
         let state_directory = states.join("berth").join(directory_name(&token));
-        Ok(Config { url, token: Secret::new(token), state_directory, log_directory: temporary, log_filter, inherited })
+        Ok(Config {
+            url,
+            token: Secret::new(token),
+            state_directory,
+            log_directory: temporary,
+            log_filter,
+            relay,
+            recheck,
+            inherited,
+        })
     }
 
     /// The directory that scripts put programs into; it comes first in everybody's `PATH`.
@@ -85,6 +110,12 @@ impl Config {
 fn directory_name(token: &str) -> String {
     let hash = String::from(TokenHash::of(token));
     format!("agent-{}", hash.get(..16).unwrap_or(&hash))
+}
+
+fn seconds(variables: &BTreeMap<OsString, OsString>, name: &'static str) -> Result<Option<Duration>, ConfigError> {
+    let Some(text) = optional(variables, name)? else { return Ok(None) };
+    let seconds = text.parse().ok().filter(|seconds| (1..=RECHECK_SECONDS_MAX).contains(seconds));
+    seconds.map(|seconds| Some(Duration::from_secs(seconds))).ok_or(ConfigError::NotSeconds(name))
 }
 
 fn required(variables: &BTreeMap<OsString, OsString>, names: [&'static str; 2]) -> Result<String, ConfigError> {
@@ -119,6 +150,19 @@ mod tests {
         assert!(error.to_string().starts_with("CODER_AGENT_TOKEN is not set"));
         let error = Config::read(environment(&[("CODER_AGENT_URL", ""), ("CODER_AGENT_TOKEN", "t")])).unwrap_err();
         assert!(error.to_string().starts_with("CODER_AGENT_URL is not set"));
+    }
+
+    #[test]
+    fn how_often_to_ask_who_may_stay_is_a_number_of_seconds() {
+        let read = |seconds| {
+            let pairs = [("CODER_AGENT_URL", "http://x"), ("CODER_AGENT_TOKEN", "t"), ("BERTH_AGENT_RECHECK_SECONDS", seconds)];
+            Config::read(environment(&pairs)).map(|config| config.recheck.as_secs())
+        };
+        assert_eq!((read("").unwrap(), read("2").unwrap(), read("3600").unwrap()), (30, 2, 3600));
+        for wrong in ["0", "3601", "-1", "often"] {
+            let error = read(wrong).unwrap_err().to_string();
+            assert_eq!(error, "BERTH_AGENT_RECHECK_SECONDS is not a number of seconds from 1 to 3600", "{wrong}");
+        }
     }
 
     #[test]

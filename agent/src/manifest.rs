@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use berth_wire::agent::Manifest;
+use berth_wire::agent::{Manifest, Relay};
 use berth_wire::ticket::VerifyingKey;
 
 use crate::config::Config;
@@ -28,6 +28,16 @@ pub fn sessions(config: &Config, manifest: &Manifest) -> SessionEnvironment {
         motd_file,
         user: Some(user),
     }
+}
+
+/// Where to be found: at the deployment's relays, or at the one of them that the environment pins.
+pub fn relay(config: &Config, manifest: &Manifest) -> Relay {
+    let Some(pinned) = &config.relay else { return manifest.relay.clone() };
+    manifest.relay.only(pinned).unwrap_or_else(|| {
+        let known = manifest.relay.urls().collect::<Vec<_>>().join(", ");
+        tracing::warn!(relay.url = pinned, known, "BERTH_AGENT_RELAY names no relay of the deployment, using all");
+        manifest.relay.clone()
+    })
 }
 
 /// The key that signs clients' tickets.
@@ -61,7 +71,6 @@ fn agent_variables(config: &Config, manifest: &Manifest) -> BTreeMap<String, Str
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use berth_wire::agent::Relay;
     use berth_wire::domain::Secret;
     use uuid::Uuid;
 
@@ -81,7 +90,7 @@ pub(crate) mod tests {
             motd_file: String::new(),
             scripts: Vec::new(),
             metadata: Vec::new(),
-            relay: Relay { url: "http://127.0.0.1:1".to_owned(), token: Secret::new("t".to_owned()) },
+            relay: Relay { url: "http://127.0.0.1:1".to_owned(), others: Vec::new(), token: Secret::new("t".to_owned()) },
             ticket_key: String::new(),
             ticket_key_id: String::new(),
             ssh_host_key_seed: Secret::new("07".repeat(32)),
@@ -114,6 +123,18 @@ pub(crate) mod tests {
         assert_eq!((value("CODER_WORKSPACE_NAME"), value("BERTH_WORKSPACE_AGENT_NAME"), value("CODER")), ("dev", "main", "true"));
         assert!(value("PATH").starts_with(&format!("{}:", config.script_programs().display())));
         assert_eq!(found.directory, home.path());
+    }
+
+    #[test]
+    fn a_pinned_relay_is_the_only_one_if_there_is_such_a_one() {
+        let home = tempfile::tempdir().unwrap();
+        let (one, two) = ("https://one.example.com/".to_owned(), "https://two.example.com".to_owned());
+        let relays = Relay { url: one, others: vec![two.clone()], token: Secret::new("t".to_owned()) };
+        let manifest = Manifest { relay: relays, ..manifest() };
+        let with = |pinned: Option<&str>| Config { relay: pinned.map(str::to_owned), ..config(home.path()) };
+        assert_eq!(relay(&with(None), &manifest).urls().count(), 2);
+        assert_eq!(relay(&with(Some("https://two.example.com/")), &manifest).urls().collect::<Vec<_>>(), [two.as_str()]);
+        assert_eq!(relay(&with(Some("https://three.example.com")), &manifest).urls().count(), 2);
     }
 
     #[test]

@@ -32,9 +32,12 @@ pub struct GlobalFlags {
     /// Say more: debug lines of builds, what the network does
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub verbose: bool,
-    /// Connect through the relay only
+    /// Connect through the relay only [variables: BERTH_DISABLE_DIRECT_CONNECTIONS, CODER_DISABLE_DIRECT_CONNECTIONS]
     #[arg(long, global = true, help_heading = "Global options")]
     pub disable_direct_connections: bool,
+    /// Of the deployment's relays, use only this one [variable: BERTH_RELAY]
+    #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
+    pub relay: Option<String>,
     /// No colour, even on a terminal
     #[arg(long, global = true, help_heading = "Global options")]
     pub no_color: bool,
@@ -104,6 +107,8 @@ pub struct Config {
     pub verbose: bool,
     /// Whether direct connections are allowed.
     pub direct: bool,
+    /// The only relay to use.
+    pub relay: Option<String>,
 }
 
 impl Config {
@@ -128,7 +133,10 @@ impl Config {
             .map(|token| Secret::new(token.trim().to_owned()));
         let directory = std::path::absolute(&directory)
             .map_err(|error| Failure::new(format!("cannot resolve {}: {error}", directory.display())))?;
-        Ok(Self { directory, url, token, verbose: flags.verbose, direct: !flags.disable_direct_connections, environment })
+        let relayed = environment.setting("DISABLE_DIRECT_CONNECTIONS").is_some_and(|value| !matches!(value, "0" | "false"));
+        let direct = !flags.disable_direct_connections && !relayed;
+        let relay = flags.relay.clone().or_else(|| environment.get("BERTH_RELAY").map(str::to_owned));
+        Ok(Self { directory, url, token, verbose: flags.verbose, direct, relay, environment })
     }
 
     /// The configuration directory.

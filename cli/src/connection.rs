@@ -172,7 +172,20 @@ fn refused(error: ClientError, typed: &str) -> Failure {
     error.into()
 }
 
+/// The ticket with the one relay that was asked for, if one was.
+fn through(wanted: Option<&str>, ticket: Ticket) -> Outcome<Ticket> {
+    let Some(wanted) = wanted else { return Ok(ticket) };
+    let Some(relay) = ticket.relay.only(wanted) else {
+        let known = ticket.relay.urls().collect::<Vec<_>>().join(", ");
+        return Err(
+            Failure::usage(format!("the deployment has no relay {wanted}")).hint(format!("--relay or BERTH_RELAY may be {known}"))
+        );
+    };
+    Ok(Ticket { relay, ..ticket })
+}
+
 async fn connect(session: &Session, ticket: Ticket, agent: Agent, identity: Identity) -> Outcome<Connection> {
+    let ticket = through(session.config.relay.as_deref(), ticket)?;
     let direct = session.config.direct && !ticket.disable_direct_connections;
     let config = TailnetConfig { identity, relay: ticket.relay.clone(), direct, accept: false };
     let tailnet = Tailnet::bind(config)

@@ -2,7 +2,9 @@
 
 mod admission;
 mod api;
+mod flood;
 mod http;
+mod stolen;
 mod tls;
 mod tunnel;
 
@@ -43,8 +45,13 @@ impl World {
     }
 
     pub(super) fn on(listener: TcpListener) -> Self {
+        Self::with(listener, RelayConfig::new(Keys::fixed(vec![SigningKey::new([7; 32]).verifying()])))
+    }
+
+    /// With limits of its own; its keys are this world's.
+    pub(super) fn with(listener: TcpListener, config: RelayConfig) -> Self {
         let key = SigningKey::new([7; 32]);
-        let relay = Relay::new(RelayConfig::new(Keys::fixed(vec![key.verifying()])));
+        let relay = Relay::new(config);
         let address = listener.local_addr().unwrap();
         let drain = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -69,14 +76,23 @@ impl World {
     }
 
     pub(super) fn with_token(&self, token: Secret) -> agent::Relay {
-        agent::Relay { url: format!("http://{}", self.address), token }
+        agent::Relay { url: format!("http://{}", self.address), others: Vec::new(), token }
     }
 
     /// An agent that joins what it is asked for to an echo.
     pub(super) async fn agent(&self, direct: bool) -> Agent {
         let (identity, subject) = (Identity::generate(), Uuid::new_v4());
         let relay = self.pass(&identity, RelayRole::Agent, subject);
-        let tailnet = Tailnet::bind(TailnetConfig { identity, relay, direct, accept: true }).await.unwrap();
+        self.agent_with(TailnetConfig { identity, relay, direct, accept: true }, subject).await
+    }
+
+    /// The same where it is told to be.
+    pub(super) async fn agent_at(&self, identity: Identity, relay: agent::Relay, subject: Uuid) -> Agent {
+        self.agent_with(TailnetConfig { identity, relay, direct: false, accept: true }, subject).await
+    }
+
+    async fn agent_with(&self, config: TailnetConfig, subject: Uuid) -> Agent {
+        let tailnet = Tailnet::bind(config).await.unwrap();
         let mut tasks = JoinSet::new();
         tasks.spawn(accept_all(tailnet.clone(), self.key.verifying()));
         tailnet.online(PATIENCE).await.unwrap();

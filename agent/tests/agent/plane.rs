@@ -13,7 +13,7 @@ use axum::{Json, Router};
 use berth_net::{Identity, Tailnet, TailnetConfig};
 use berth_relay::{RelayConfig, serve};
 use berth_wire::ErrorBody;
-use berth_wire::agent::{Hello, LifecycleReport, Logs, Manifest, Relay, Ticket};
+use berth_wire::agent::{Hello, LifecycleReport, Logs, Manifest, Relay, SessionsAnswer, SessionsRequest, Ticket};
 use berth_wire::domain::{Lifecycle, LogLevel, Secret, Timestamp};
 use berth_wire::runner::Script;
 use berth_wire::ticket::{RelayRole, SigningKey};
@@ -35,6 +35,13 @@ pub(crate) struct Heard {
     pub(crate) hellos: Vec<Hello>,
     states: Vec<Lifecycle>,
     logs: Vec<Logs>,
+    /// Whom the agent asked about, and who may not stay.
+    pub(crate) asked: Vec<Uuid>,
+    pub(crate) unwelcome: Vec<Uuid>,
+    /// When set, the key that signs tickets now.
+    pub(crate) rotated: Option<SigningKey>,
+    /// Whether the question who may stay gets no answer.
+    pub(crate) is_away: bool,
     refusals: Vec<(StatusCode, &'static str)>,
 }
 
@@ -62,15 +69,30 @@ async fn say_hello(State(shared): State<Shared>, headers: HeaderMap, Json(hello)
     let relay = relay_for(&shared.key, shared.address, (&hello.endpoint_id, RelayRole::Agent));
     let mut heard = shared.heard.lock().unwrap();
     heard.hellos.push(hello);
+    let shared = Shared { key: heard.rotated.clone().unwrap_or(shared.key.clone()), ..shared.clone() };
     match heard.refusals.pop() {
         Some((status, message)) => Err((status, Json(ErrorBody { message: message.to_owned(), ..ErrorBody::default() }))),
         None => Ok(Json(manifest(&shared, relay))),
     }
 }
 
+async fn who_may_stay(
+    State(shared): State<Shared>,
+    Json(request): Json<SessionsRequest>,
+) -> Result<Json<SessionsAnswer>, StatusCode> {
+    let mut heard = shared.heard.lock().unwrap();
+    heard.asked.extend(&request.users);
+    if heard.is_away {
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    let end = request.users.into_iter().filter(|user| heard.unwelcome.contains(user)).collect();
+    Ok(Json(SessionsAnswer { end, ticket_key_id: heard.rotated.as_ref().unwrap_or(&shared.key).verifying().id }))
+}
+
 fn relay_for(key: &SigningKey, address: SocketAddr, (endpoint, role): (&str, RelayRole)) -> Relay {
     let ends = Timestamp::now() + std::time::Duration::from_secs(3600);
-    Relay { url: format!("http://{address}"), token: key.relay(endpoint, role, Uuid::from_u128(1), ends).unwrap() }
+    let token = key.relay(endpoint, role, Uuid::from_u128(1), ends).unwrap();
+    Relay { url: format!("http://{address}"), others: Vec::new(), token }
 }
 
 fn manifest(shared: &Shared, relay: Relay) -> Manifest {
@@ -137,11 +159,16 @@ impl Plane {
 
     /// A client on the tailnet and its introduction to the agent.
     pub(crate) async fn client(&self) -> (Tailnet, Ticket) {
+        self.client_of(Uuid::nil(), &self.key).await
+    }
+
+    /// The same for some user, introduced with this key.
+    pub(crate) async fn client_of(&self, user: Uuid, key: &SigningKey) -> (Tailnet, Ticket) {
         let identity = Identity::generate();
         let relay = relay_for(&self.key, self.address, (&identity.endpoint_id(), RelayRole::Client));
         let agent_endpoint_id = self.heard.lock().unwrap().hellos.last().unwrap().endpoint_id.clone();
         let ends = Timestamp::now() + Duration::from_secs(60);
-        let ticket = self.key.agent(&identity.endpoint_id(), &agent_endpoint_id, (Uuid::nil(), "ada"), ends).unwrap();
+        let ticket = key.agent(&identity.endpoint_id(), &agent_endpoint_id, (user, "ada"), ends).unwrap();
         let ticket = Ticket {
             agent_endpoint_id,
             relay: relay.clone(),
@@ -153,6 +180,11 @@ impl Plane {
     }
 
     pub(crate) fn agent(&self) -> Child {
+        self.agent_with(&[])
+    }
+
+    /// One with more environment.
+    pub(crate) fn agent_with(&self, environment: &[(&str, &str)]) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_berth-agent"));
         command
             .env_clear()
@@ -161,6 +193,7 @@ impl Plane {
             .env("TMPDIR", self.home.path());
         command.env("BERTH_AGENT_LOG", std::env::var_os("BERTH_AGENT_LOG").unwrap_or_default());
         command.env("CODER_AGENT_URL", format!("http://{}", self.address)).env("CODER_AGENT_TOKEN", TOKEN);
+        command.envs(environment.iter().copied());
         command.current_dir(self.home.path()).stdin(Stdio::null()).kill_on_drop(true);
         command.spawn().unwrap()
     }
@@ -186,6 +219,7 @@ fn router(shared: Shared) -> Router {
     let me = "/api/v2/workspaceagents/me";
     Router::new()
         .route(&format!("{me}/manifest"), post(say_hello))
+        .route(&format!("{me}/sessions"), post(who_may_stay))
         .route(
             &format!("{me}/lifecycle"),
             patch(async |State(shared): State<Shared>, Json(report): Json<LifecycleReport>| {

@@ -56,12 +56,16 @@ impl Environment {
     /// # Errors
     /// When it is missing or no http or https URL.
     pub fn url(&self, name: &'static str) -> Result<String, EnvironmentError> {
-        let url = self.needed(name)?;
-        let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or_default();
-        if host.is_empty() || host.starts_with('/') || url.contains(char::is_whitespace) {
-            return Err(EnvironmentError::Malformed { name, wanted: "a URL such as https://berth.example.com" });
-        }
-        Ok(url.trim_end_matches('/').to_owned())
+        check_url(name, &self.needed(name)?)
+    }
+
+    /// Such URLs with commas between them, at least one.
+    ///
+    /// # Errors
+    /// When there is none, or one is no http or https URL.
+    pub fn urls(&self, name: &'static str) -> Result<Vec<String>, EnvironmentError> {
+        self.needed(name)?;
+        self.list(name).iter().map(|url| check_url(name, url)).collect()
     }
 
     /// The items of a list with commas, without empty ones; none when the variable is missing.
@@ -70,6 +74,14 @@ impl Environment {
         let items = self.get(name).unwrap_or_default().split(',').map(str::trim);
         items.filter(|item| !item.is_empty()).map(str::to_owned).collect()
     }
+}
+
+fn check_url(name: &'static str, url: &str) -> Result<String, EnvironmentError> {
+    let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or_default();
+    if host.is_empty() || host.starts_with('/') || url.contains(char::is_whitespace) {
+        return Err(EnvironmentError::Malformed { name, wanted: "a URL such as https://berth.example.com" });
+    }
+    Ok(url.trim_end_matches('/').to_owned())
 }
 
 impl std::fmt::Debug for Environment {

@@ -40,9 +40,10 @@ pub struct Options {
     /// Let clients and agents meet at the relay only, never directly
     #[arg(long, env = "BERTH_DISABLE_DIRECT_CONNECTIONS")]
     pub disable_direct_connections: bool,
-    /// A berth-relay elsewhere at which clients and agents meet, instead of this server itself
-    #[arg(long, value_name = "URL", env = "BERTH_RELAY_URL", hide = true)]
-    pub relay_url: Option<String>,
+    /// The relays at which clients and agents meet, separated by commas [default: this server itself]. Each is a berth-relay, or this
+    /// server's own URL; an agent stays at the one that answers it fastest and goes to another when that fails
+    #[arg(long, value_name = "URL", env = "BERTH_RELAY_URL", value_delimiter = ',')]
+    pub relay_url: Vec<String>,
     /// Written with the URL once the server accepts connections
     #[arg(long, value_name = "FILE", hide = true)]
     pub ready_file: Option<PathBuf>,
@@ -60,8 +61,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// As given; the default needs the real port.
     pub access_url: Option<String>,
-    /// Where the relay is, when it is another process.
-    pub relay_url: Option<String>,
+    /// Where the relays are; none when it is this server alone.
+    pub relay_urls: Vec<String>,
     /// The directory of our executables: `berth-runner` and `berth-agent` are siblings of this one.
     pub binaries: PathBuf,
     /// The flags that pass through.
@@ -130,9 +131,9 @@ impl Config {
         let path = options.data.clone().or_else(home).ok_or(ConfigError::NoHome)?;
         let data = make_private(&path).map_err(|source| ConfigError::Data { path, source })?;
         let access_url = options.access_url.as_deref().map(check_url).transpose()?;
-        let relay_url = options.relay_url.as_deref().map(check_url).transpose()?;
+        let relay_urls = options.relay_url.iter().map(|url| check_url(url)).collect::<Result<_, _>>()?;
         let listen = SocketAddr::new(options.address, options.port);
-        Ok(Self { data, listen, access_url, relay_url, binaries, options, environment })
+        Ok(Self { data, listen, access_url, relay_urls, binaries, options, environment })
     }
 }
 

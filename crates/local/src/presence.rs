@@ -35,14 +35,32 @@ impl RelayPresence {
     }
 }
 
-/// A relay elsewhere, asked over HTTP as the API on AWS asks its own. Nothing of AWS is used but the way to make a request.
+/// Our own relay and those elsewhere.
+#[derive(Debug)]
+pub(crate) struct Both(pub(crate) RelayPresence, pub(crate) Arc<dyn Presence>);
+
+impl Presence for Both {
+    fn connected<'a>(&'a self, agents: &'a [(AgentId, &'a str)]) -> BoxFuture<'a, BTreeMap<AgentId, Timestamp>> {
+        Box::pin(async move {
+            let mut connected = self.1.connected(agents).await;
+            connected.extend(self.0.connected(agents).await);
+            connected
+        })
+    }
+}
+
+/// Relays elsewhere, asked over HTTP as the API on AWS asks its own. Nothing of AWS is used but the way to make a request. `roots` is a file of
+/// certificates to trust instead of Mozilla's.
 ///
 /// # Errors
-/// Never in practice: the environment given here is whole.
-pub(crate) fn elsewhere(url: &str, signing: SigningKey) -> Result<Arc<dyn Presence>, AwsError> {
-    let nowhere =
-        |name: &str| matches!(name, "AWS_REGION" | "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY").then(|| "none".to_owned());
-    Ok(Arc::new(berth_api::RelayPresence::new(Aws::from_env(nowhere)?, url, signing, Clock::system())))
+/// When that file cannot be used.
+pub(crate) fn elsewhere(urls: &[String], signing: SigningKey, roots: Option<&str>) -> Result<Arc<dyn Presence>, AwsError> {
+    let nowhere = |name: &str| match name {
+        "AWS_REGION" | "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("none".to_owned()),
+        "AWS_CA_BUNDLE" => roots.map(str::to_owned),
+        _ => None,
+    };
+    Ok(Arc::new(berth_api::RelayPresence::new(Aws::from_env(nowhere)?, urls, signing, Clock::system())))
 }
 
 fn poke(changes: &Changes, subject: &str) {

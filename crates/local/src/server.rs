@@ -100,16 +100,14 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let tasks = Tasks::new(Arc::clone(&config), Arc::clone(&local_url), ended).map_err(ServeError::Data)?;
     let queue =
         Queue::start(&trackers, (store.clone(), changes.clone(), tasks.clone(), ends), config.options.builds_max, drain.clone());
-    let presence: Arc<dyn Presence> = match &config.relay_url {
-        Some(url) => presence::elsewhere(url, keys.ticket.clone()).map_err(|error| ServeError::Relay(error.to_string()))?,
-        None => Arc::new(RelayPresence::start(&trackers, relay.presence(), changes.clone(), drain.clone())),
-    };
+    let own = RelayPresence::start(&trackers, relay.presence(), changes.clone(), drain.clone());
+    let (relay_urls, presence) = meeting_points(&config, &access_url, (own, &keys))?;
 
     let app = App {
         store,
         config: ApiConfig {
             access_url: access_url.to_string(),
-            relay_url: config.relay_url.clone().unwrap_or_else(|| access_url.to_string()),
+            relay_urls,
             sockets_url: None,
             binaries: Some(config.binaries.clone()),
             disable_direct_connections: config.options.disable_direct_connections,
@@ -135,6 +133,28 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     trackers.wait().await;
     let _served = server.await;
     Ok(())
+}
+
+/// Where clients and agents meet, and who tells which of them are there: our own relay, if it is one of them, and those elsewhere.
+fn meeting_points(
+    config: &Config,
+    access_url: &str,
+    (own, keys): (RelayPresence, &Keys),
+) -> Result<(Vec<String>, Arc<dyn Presence>), ServeError> {
+    if config.relay_urls.is_empty() {
+        return Ok((vec![access_url.to_owned()], Arc::new(own)));
+    }
+    let ours = format!("{}/", access_url.trim_end_matches('/'));
+    let (here, elsewhere): (Vec<_>, Vec<_>) = config.relay_urls.iter().cloned().partition(|url| *url == ours);
+    // By this variable everybody else here is told whom to trust.
+    let roots = config.environment.iter().find(|(name, value)| name == "SSL_CERT_FILE" && !value.is_empty());
+    let away = presence::elsewhere(&elsewhere, keys.ticket.clone(), roots.map(|(_, file)| file.as_str()))
+        .map_err(|error| ServeError::Relay(error.to_string()))?;
+    let presence: Arc<dyn Presence> = match here.is_empty() {
+        true => away,
+        false => Arc::new(presence::Both(own, away)),
+    };
+    Ok((config.relay_urls.clone(), presence))
 }
 
 /// Waits for running builds; a second signal interrupts them.

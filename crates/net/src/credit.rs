@@ -67,13 +67,6 @@ impl SendCredit {
             waker.wake();
         }
     }
-
-    /// Wakes the writer so that it notices the end of the connection.
-    fn wake(&self) {
-        if let Some(waker) = lock(&self.0).waker.take() {
-            waker.wake();
-        }
-    }
 }
 
 /// The writers of one connection, by stream id.
@@ -94,14 +87,6 @@ impl Writers {
         let credit = lock(&self.0).get(&stream).and_then(Weak::upgrade);
         if let Some(credit) = credit {
             credit.grant(limit);
-        }
-    }
-
-    /// Wakes all writers: the connection is over.
-    pub(crate) fn wake_all(&self) {
-        let credits: Vec<_> = lock(&self.0).values().filter_map(Weak::upgrade).collect();
-        for credit in credits {
-            credit.wake();
         }
     }
 }

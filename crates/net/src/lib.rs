@@ -19,6 +19,7 @@ mod inbox;
 mod link;
 mod open;
 mod peer;
+mod proxy;
 mod repeat;
 mod resume;
 mod session;

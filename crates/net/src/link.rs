@@ -25,6 +25,8 @@ pub(crate) enum Code {
     Denied = 403,
     /// The peer broke the rules of this protocol.
     Protocol = 400,
+    /// Whoever it was may not stay.
+    Revoked = 410,
     /// There are too many connections.
     Busy = 503,
 }
@@ -47,7 +49,7 @@ pub(crate) struct Link {
     readers: Arc<Readers>,
     grants: mpsc::UnboundedSender<(u64, u64)>,
     repeater: Repeater,
-    _tasks: [AbortOnDropHandle<()>; 5],
+    _tasks: [AbortOnDropHandle<()>; 4],
     _counted: Counted,
 }
 
@@ -60,7 +62,6 @@ impl Link {
         let tasks = [
             spawn(send_grants(connection.clone(), outgoing)),
             spawn(receive_grants(connection.clone(), Arc::clone(&writers))),
-            spawn(wake_at_end(connection.clone(), Arc::clone(&writers))),
             spawn(repeat::send(connection.clone(), ordered)),
             spawn(repeat::receive(connection.clone(), Arc::clone(&readers))),
         ];
@@ -123,11 +124,6 @@ async fn receive_grants(connection: Connection, writers: Arc<Writers>) {
     }
 }
 
-async fn wake_at_end(connection: Connection, writers: Arc<Writers>) {
-    connection.closed().await;
-    writers.wake_all();
-}
-
 /// Counts the connections that are up; falls when dropped.
 #[derive(Debug)]
 pub(crate) struct Counted(Arc<AtomicUsize>);
@@ -154,6 +150,9 @@ pub(crate) fn explain(error: &ConnectionError) -> (io::ErrorKind, String) {
         }
         ConnectionError::ApplicationClosed(close) if Code::Denied.is(close) => {
             (Kind::PermissionDenied, "the agent refused the ticket".to_owned())
+        }
+        ConnectionError::ApplicationClosed(close) if Code::Revoked.is(close) => {
+            (Kind::PermissionDenied, "you may not enter the workspace any more".to_owned())
         }
         ConnectionError::ApplicationClosed(close) => (Kind::ConnectionAborted, String::from_utf8_lossy(&close.reason).into_owned()),
         ConnectionError::TimedOut => (Kind::TimedOut, "the other end stopped answering".to_owned()),

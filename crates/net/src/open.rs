@@ -3,7 +3,10 @@
 use berth_wire::tunnel::{OPEN_BYTES_MAX, Open};
 use iroh::endpoint::RecvStream;
 use std::{io, time::Duration};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    time::Instant,
+};
 
 /// The first frame must be whole within this time of the stream's beginning.
 pub(crate) const OPEN_WITHIN: Duration = Duration::from_secs(10);
@@ -14,7 +17,7 @@ pub(crate) enum OpenError {
     /// It ended or broke before it was whole.
     #[error("the first frame of the stream did not arrive")]
     Read(#[source] io::Error),
-    /// It took longer than [`OPEN_WITHIN`].
+    /// It was not there by its deadline, usually [`OPEN_WITHIN`].
     #[error("the first frame of the stream did not arrive in time")]
     Late,
     /// It is longer than [`OPEN_BYTES_MAX`], or not what we speak.
@@ -32,7 +35,12 @@ pub(crate) fn encode(open: &Open) -> io::Result<Vec<u8>> {
 
 /// Reads a first frame.
 pub(crate) async fn read(recv: &mut RecvStream) -> Result<Open, OpenError> {
-    tokio::time::timeout(OPEN_WITHIN, read_frame(recv)).await.map_err(|_| OpenError::Late)?
+    read_by(Instant::now() + OPEN_WITHIN, recv).await
+}
+
+/// The same with a deadline of the caller's.
+pub(crate) async fn read_by(deadline: Instant, recv: &mut RecvStream) -> Result<Open, OpenError> {
+    tokio::time::timeout_at(deadline, read_frame(recv)).await.map_err(|_| OpenError::Late)?
 }
 
 async fn read_frame(recv: &mut (impl AsyncRead + Unpin)) -> Result<Open, OpenError> {

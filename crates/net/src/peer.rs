@@ -11,7 +11,7 @@ use berth_wire::{
     domain::Secret,
     tunnel::{ALPN, Open, Target},
 };
-use iroh::{EndpointAddr, EndpointId, RelayUrl, TransportAddr};
+use iroh::{EndpointAddr, EndpointId, TransportAddr};
 use std::{
     io,
     sync::{
@@ -96,18 +96,20 @@ impl Tailnet {
     async fn link(&self, ticket: &Ticket) -> Result<Arc<Link>, ConnectError> {
         let id: EndpointId =
             ticket.agent_endpoint_id.parse().map_err(|_| ConnectError::Ticket(ticket.agent_endpoint_id.clone()))?;
-        let relay: RelayUrl = ticket.relay.url.parse().map_err(|_| ConnectError::Ticket(ticket.relay.url.clone()))?;
-        self.learn_relay(&ticket.relay).await.map_err(|_| ConnectError::Ticket(ticket.relay.url.clone()))?;
+        let relays = self.learn_relays(&ticket.relay).await.map_err(|_| ConnectError::Ticket(ticket.relay.url.clone()))?;
+        // Before the endpoint is looked at: one that is in use is not replaced.
+        let counted = Counted::new(self.links());
         let endpoint = self.endpoint();
         if endpoint.is_closed() {
             return Err(ConnectError::Closed);
         }
-        let address = EndpointAddr::new(id).with_relay_url(relay);
+        // The agent is at whichever relay is nearest to it. The first packets go to all; the one that is answered is the one that stays.
+        let address = relays.into_iter().fold(EndpointAddr::new(id), EndpointAddr::with_relay_url);
         let connection = tokio::time::timeout(CONNECT_WITHIN, endpoint.connect(address, ALPN))
             .await
             .map_err(|_| ConnectError::Silent)?
             .map_err(|error| ConnectError::Failed(format!("{error:#}")))?;
-        Ok(Link::new(connection, Counted::new(self.links())))
+        Ok(Link::new(connection, counted))
     }
 }
 

@@ -12,12 +12,13 @@ use berth_wire::{
     ticket::{AgentClaims, VerifyingKey},
     tunnel::{Open, SessionId, Status, Target},
 };
-use iroh::endpoint::{Connection, RecvStream, SendStream};
+use iroh::endpoint::{Connection, RecvStream, SendStream, VarInt};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
     io::AsyncWriteExt,
     sync::{OwnedSemaphorePermit, mpsc},
     task::JoinSet,
+    time::Instant,
 };
 use tokio_util::task::AbortOnDropHandle;
 
@@ -27,6 +28,10 @@ pub(crate) const UNVERIFIED_MAX: usize = 64;
 pub(crate) const SESSIONS_MAX: usize = 256;
 /// Streams at a time within one connection.
 pub(crate) const STREAMS_MAX: u32 = 256;
+/// Streams at a time before the ticket was seen; a client opens its first ones without waiting.
+pub(crate) const STREAMS_UNVERIFIED_MAX: u32 = 8;
+/// What a connection may have sent, unread, before its ticket was seen: anyone may connect, and [`UNVERIFIED_MAX`] times this much is held.
+pub(crate) const UNVERIFIED_BYTES: u32 = 256 * 1024;
 /// How long a refused peer is given to read why.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -85,8 +90,8 @@ impl Tailnet {
 }
 
 impl Incoming {
-    /// Lets the peer in if it shows, within 10 seconds, a valid ticket for its own key and ours, or the id of a resumable stream that is here:
-    /// then as whoever that belongs to. Otherwise it is told so and the connection is closed with code 403.
+    /// Lets the peer in if it shows, within 10 seconds of the handshake, which has as long, a valid ticket for its own key and ours, or the id of
+    /// a resumable stream that is here: then as whoever that belongs to. Otherwise it is told so and the connection is closed with code 403.
     ///
     /// # Errors
     /// [`Refusal`]: why not.
@@ -95,22 +100,24 @@ impl Incoming {
         let connection = handshake
             .map_err(|_| Refusal::Handshake(io::ErrorKind::TimedOut.into()))?
             .map_err(|error| Refusal::Handshake(io::Error::other(format!("{error:#}"))))?;
+        let (grant, target, send, recv) = match first_stream(&connection, key, &self.tailnet).await {
+            Ok(first) => first,
+            Err(refusal) => {
+                connection.close(Code::Denied.var_int(), b"the agent refused the ticket");
+                return Err(refusal);
+            }
+        };
+        // Only now: who has no ticket takes no place from those who have one.
         let Ok(permit) = Arc::clone(self.tailnet.sessions()).try_acquire_owned() else {
             connection.close(Code::Busy.var_int(), b"the agent has too many connections");
             return Err(Refusal::Busy);
         };
-        match first_stream(&connection, key, &self.tailnet).await {
-            Ok((claims, target, send, recv)) => {
-                drop(self.unverified);
-                let link = Link::new(connection, Counted::new(self.tailnet.links()));
-                let door = Door { link, claims, resumables: self.tailnet.resumables().clone() };
-                Ok(Session::start(door, (target, send, recv), permit))
-            }
-            Err(refusal) => {
-                connection.close(Code::Denied.var_int(), b"the agent refused the ticket");
-                Err(refusal)
-            }
-        }
+        drop(self.unverified);
+        connection.set_receive_window(VarInt::from_u32(u32::MAX));
+        connection.set_max_concurrent_bi_streams(VarInt::from_u32(STREAMS_MAX));
+        let link = Link::new(connection, Counted::new(self.tailnet.links()));
+        let door = Door { link, grant, resumables: self.tailnet.resumables().clone() };
+        Ok(Session::start(door, (target, send, recv), permit))
     }
 }
 
@@ -118,14 +125,15 @@ async fn first_stream(
     connection: &Connection,
     key: &VerifyingKey,
     tailnet: &Tailnet,
-) -> Result<(Arc<AgentClaims>, Target, SendStream, RecvStream), Refusal> {
+) -> Result<(Arc<Grant>, Target, SendStream, RecvStream), Refusal> {
     let peer = connection.remote_id().to_string();
     let no_ticket = |reason: String| Refusal::NoTicket { peer: peer.clone(), reason };
-    let (mut send, mut recv) = match tokio::time::timeout(OPEN_WITHIN, connection.accept_bi()).await {
+    let deadline = Instant::now() + OPEN_WITHIN;
+    let (mut send, mut recv) = match tokio::time::timeout_at(deadline, connection.accept_bi()).await {
         Ok(accepted) => accepted.map_err(|error| no_ticket(error.to_string()))?,
         Err(_) => return Err(no_ticket("it opened no stream".to_owned())),
     };
-    let open = match open::read(&mut recv).await {
+    let open = match open::read_by(deadline, &mut recv).await {
         Ok(open) => open,
         Err(error) => {
             last_words(&mut send, status_of(&error)).await;
@@ -133,14 +141,14 @@ async fn first_stream(
         }
     };
     if let Target::Resume { id, .. } = &open.target {
-        let Some(claims) = tailnet.resumables().claims(id) else {
+        let Some(grant) = tailnet.resumables().grant(id) else {
             last_words(&mut send, Status::Gone).await;
             return Err(Refusal::Gone { peer });
         };
-        return Ok((claims, open.target, send, recv));
+        return Ok((grant, open.target, send, recv));
     }
     match check(&open, key, &peer, &tailnet.endpoint_id()) {
-        Ok(claims) => Ok((Arc::new(claims), open.target, send, recv)),
+        Ok(claims) => Ok((Arc::new(Grant { claims, key_id: key.id.clone() }), open.target, send, recv)),
         Err(reason) => {
             last_words(&mut send, Status::Denied).await;
             Err(Refusal::BadTicket { peer, reason })
@@ -187,11 +195,18 @@ pub struct Session {
     _permit: OwnedSemaphorePermit,
 }
 
+/// What let a peer in: the ticket's claims, and which of the deployment's keys had signed them.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    pub(crate) claims: AgentClaims,
+    pub(crate) key_id: String,
+}
+
 /// What every stream of a connection is served with.
 #[derive(Debug, Clone)]
 struct Door {
     link: Arc<Link>,
-    claims: Arc<AgentClaims>,
+    grant: Arc<Grant>,
     resumables: Resumables,
 }
 
@@ -205,7 +220,13 @@ impl Session {
     /// Who is at the other end.
     #[must_use]
     pub fn claims(&self) -> &AgentClaims {
-        &self.door.claims
+        &self.door.grant.claims
+    }
+
+    /// Which of the deployment's keys had signed the ticket.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        &self.door.grant.key_id
     }
 
     /// The next stream the peer wants; `None` once the connection is over.
@@ -216,6 +237,11 @@ impl Session {
     /// Ends the connection and all its streams now.
     pub fn close(&self) {
         self.door.link.close(Code::Done, "the agent closed the connection");
+    }
+
+    /// The same, and tells the peer that it may not come back.
+    pub fn revoke(&self) {
+        self.door.link.close(Code::Revoked, "access was withdrawn");
     }
 }
 
@@ -249,8 +275,8 @@ impl Request {
     /// # Errors
     /// When the connection is over, or the agent has too many such streams.
     pub async fn accept_resumable(self) -> io::Result<Resumable> {
-        let Door { claims, resumables, .. } = self.door.clone();
-        let begun = resumables.begin(claims, self.accept().await?);
+        let Door { grant, resumables, .. } = self.door.clone();
+        let begun = resumables.begin(grant, self.accept().await?);
         begun.ok_or_else(|| io::Error::new(io::ErrorKind::QuotaExceeded, "there are too many sessions"))
     }
 
@@ -296,7 +322,7 @@ async fn dispatch(request: Request, found: mpsc::Sender<Request>) {
 async fn resume(mut request: Request, id: &SessionId, received: u64) -> io::Result<()> {
     let resumables = request.door.resumables.clone();
     // Its claims may be another user's: who knows the id may go on with that stream, not with more.
-    if resumables.claims(id).is_none() {
+    if resumables.grant(id).is_none() {
         last_words(&mut request.send, Status::Gone).await;
         return Ok(());
     }

@@ -7,7 +7,7 @@ use crate::{
     repeat::Tail,
 };
 use berth_wire::tunnel::Status;
-use iroh::endpoint::{ReadError, RecvStream, SendStream, VarInt, WriteError};
+use iroh::endpoint::{ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
 use std::{
     io,
     pin::Pin,
@@ -23,6 +23,8 @@ const READ_BYTES: usize = 64 * 1024;
 const SPLICE_BYTES: usize = 128 * 1024;
 /// The code of a stream that was given up.
 const ABORTED: VarInt = VarInt::from_u32(1);
+/// What a writer hears whose reader is gone.
+const NO_READER: &str = "the other end does not read any more";
 
 /// Bytes to and from the other end. Reading may pause for as long as it likes: the writer then stops, nothing breaks. Dropping it after
 /// writing ends it in order; what was written still arrives as long as the connection is up.
@@ -34,7 +36,17 @@ pub struct TunnelStream {
     inbox: Arc<Inbox>,
     tail: Arc<Tail>,
     link: Arc<Link>,
+    given_up: Option<GivenUp>,
     _drain: AbortOnDropHandle<()>,
+}
+
+/// The other end's word that it reads no more, or the end of the connection; asked for only by a writer without credit.
+struct GivenUp(Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>> + Send + Sync>>);
+
+impl std::fmt::Debug for GivenUp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("GivenUp")
+    }
 }
 
 impl TunnelStream {
@@ -45,7 +57,22 @@ impl TunnelStream {
         link.writers().add(id, &credit);
         link.readers().add(id, &inbox);
         let drain = spawn(drain(recv, Arc::clone(&inbox), Arc::clone(&link), answered));
-        Self { send, id, credit, inbox, tail: Tail::new(id), link, _drain: drain }
+        Self { send, id, credit, inbox, tail: Tail::new(id), link, given_up: None, _drain: drain }
+    }
+
+    /// How much may be written. Without credit, also hears that it will never come.
+    fn poll_credit(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(available) = self.credit.poll_available(cx) {
+            return Poll::Ready(Ok(available));
+        }
+        let send = &self.send;
+        let given_up = self.given_up.get_or_insert_with(|| GivenUp(Box::pin(send.stopped())));
+        let ended = ready!(given_up.0.as_mut().poll(cx));
+        self.given_up = None;
+        Poll::Ready(Err(self.inbox.error().unwrap_or_else(|| match ended {
+            Err(StoppedError::ConnectionLost(lost)) => connection_error(&lost),
+            _ => io::Error::new(io::ErrorKind::BrokenPipe, NO_READER),
+        })))
     }
 
     /// Gives the stream up: the other end reads an error instead of an end. For a byte stream that broke in the middle.
@@ -78,7 +105,7 @@ impl AsyncWrite for TunnelStream {
         if let Some(error) = self.link.connection().close_reason() {
             return Poll::Ready(Err(connection_error(&error)));
         }
-        let available = ready!(self.credit.poll_available(cx));
+        let available = ready!(self.poll_credit(cx))?;
         let part = data.get(..available).unwrap_or(data);
         let written = ready!(Pin::new(&mut self.send).poll_write(cx, part)).map_err(|error| write_error(&self.inbox, error))?;
         let end = self.credit.spend(written);
@@ -186,7 +213,7 @@ fn write_error(inbox: &Inbox, error: WriteError) -> io::Error {
     }
     match error {
         WriteError::ConnectionLost(lost) => connection_error(&lost),
-        WriteError::Stopped(_) => io::Error::new(io::ErrorKind::BrokenPipe, "the other end does not read any more"),
+        WriteError::Stopped(_) => io::Error::new(io::ErrorKind::BrokenPipe, NO_READER),
         other => io::Error::new(io::ErrorKind::BrokenPipe, other.to_string()),
     }
 }

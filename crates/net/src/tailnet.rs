@@ -4,10 +4,10 @@ use crate::{
     Identity,
     credit::lock,
     health::{self, Health},
-    link,
+    link, proxy,
     resume::Resumables,
-    session::{SESSIONS_MAX, STREAMS_MAX, UNVERIFIED_MAX},
-    transport,
+    session::{SESSIONS_MAX, STREAMS_UNVERIFIED_MAX, UNVERIFIED_BYTES, UNVERIFIED_MAX},
+    transport::{self, Takes},
 };
 use berth_wire::{agent::Relay, tunnel::ALPN};
 use iroh::{Endpoint, RelayConfig, RelayMap, RelayMode, RelayUrl, Watcher, endpoint::presets, tls::CaTlsConfig};
@@ -25,12 +25,15 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
+/// Pause before a socket is tried to be opened again.
+const BIND_AGAIN: Duration = Duration::from_secs(1);
+
 /// What an endpoint needs to come up.
 #[derive(Debug, Clone)]
 pub struct TailnetConfig {
     /// Who it is.
     pub identity: Identity,
-    /// Where it can be met, and its admission there.
+    /// Where it can be met, and its admission there. Of several relays it is at the one that answers fastest, and at another when that fails.
     pub relay: Relay,
     /// Whether it may use direct paths; else everything goes through the relay. Only between two ends on one machine, of which the other may,
     /// is the loopback interface used all the same.
@@ -158,10 +161,8 @@ impl Tailnet {
         if denied {
             return self.inner.rebuild().await;
         }
-        self.learn_relay(&relay).await?;
-        if old.url != relay.url
-            && let Ok(url) = old.url.parse::<RelayUrl>()
-        {
+        let known = self.learn_relays(&relay).await?;
+        for url in old.urls().filter_map(|url| url.parse::<RelayUrl>().ok()).filter(|url| !known.contains(url)) {
             self.endpoint().remove_relay(&url).await;
         }
         Ok(())
@@ -216,11 +217,14 @@ impl Tailnet {
         &self.inner.sessions
     }
 
-    /// Makes a relay and the token for it known to the endpoint.
-    pub(crate) async fn learn_relay(&self, relay: &Relay) -> Result<(), BindError> {
-        let config = relay_config(relay)?;
-        self.endpoint().insert_relay(config.url.clone(), Arc::new(config)).await;
-        Ok(())
+    /// Makes relays and the token for them known to the endpoint.
+    pub(crate) async fn learn_relays(&self, relay: &Relay) -> Result<Vec<RelayUrl>, BindError> {
+        let (endpoint, configs) = (self.endpoint(), relay_configs(relay)?);
+        let urls = configs.iter().map(|config| config.url.clone()).collect();
+        for config in configs {
+            endpoint.insert_relay(config.url.clone(), Arc::new(config)).await;
+        }
+        Ok(urls)
     }
 
     /// The next connection, over replacements of the endpoint.
@@ -275,13 +279,19 @@ impl Inner {
     pub(crate) async fn rebuild(&self) -> Result<(), BindError> {
         let _alone = self.rebuilding.lock().await;
         let config = lock(&self.config).clone();
+        relay_configs(&config.relay)?;
         let old = self.endpoint();
         // The old one goes first: of two endpoints with one key, the relay serves only one.
         old.close().await;
-        let endpoint = bind(&config).await?;
-        let _alone = lock(&self.publishing);
-        self.endpoint.send_replace(endpoint);
-        self.health.send_replace(Health::Connecting);
+        if let Some(endpoint) = self.closed.run_until_cancelled(bind_again(&config)).await {
+            let _alone = lock(&self.publishing);
+            self.endpoint.send_replace(endpoint);
+            self.health.send_replace(Health::Connecting);
+        }
+        // Closed while we were at it, by someone who saw the old one.
+        if self.closed.is_cancelled() {
+            self.endpoint().close().await;
+        }
         Ok(())
     }
 }
@@ -298,23 +308,38 @@ impl Drop for Inner {
     }
 }
 
+/// Tries until there is an endpoint: without one, nobody would try again.
+async fn bind_again(config: &TailnetConfig) -> Endpoint {
+    loop {
+        match bind(config).await {
+            Ok(endpoint) => return endpoint,
+            Err(error) => tracing::warn!(%error, "cannot replace the tailnet endpoint, trying on"),
+        }
+        tokio::time::sleep(BIND_AGAIN).await;
+    }
+}
+
 async fn bind(config: &TailnetConfig) -> Result<Endpoint, BindError> {
-    let relay = relay_config(&config.relay)?;
-    let loopback = relay.url.host_str().is_some_and(is_loopback);
-    let encrypted = relay.url.scheme() == "https";
-    let map: RelayMap = relay.into();
+    let relays = relay_configs(&config.relay)?;
+    let encrypted = relays.iter().any(|relay| relay.url.scheme() == "https");
+    // There can be only one; whoever has relays of which one is outside the company's network has all of them there.
+    let proxy = relays.iter().find_map(|relay| proxy::to(&relay.url));
+    let map: RelayMap = relays.into_iter().collect();
+    // Whoever accepts gives little to those who have shown no ticket yet, and more when they have (`session.rs`); whoever dials takes no
+    // streams from the other end at all.
+    let takes = if config.accept { Takes { streams: STREAMS_UNVERIFIED_MAX, bytes: UNVERIFIED_BYTES } } else { Takes::NOTHING };
     let mut builder = Endpoint::builder(presets::Minimal)
         .secret_key(config.identity.key())
         .relay_mode(RelayMode::Custom(map))
-        .transport_config(transport::settings(STREAMS_MAX));
+        .transport_config(transport::settings(takes));
     if config.accept {
         builder = builder.alpns(vec![ALPN.to_vec()]);
     }
     if encrypted {
         builder = builder.ca_tls_config(trusted());
     }
-    if !loopback {
-        builder = builder.proxy_from_env();
+    if let Some(proxy) = proxy {
+        builder = builder.proxy_url(proxy);
     }
     if !config.direct {
         let bound = builder.clear_ip_transports().bind_addr(nowhere(config.accept));
@@ -330,19 +355,17 @@ fn nowhere(accept: bool) -> (IpAddr, u16) {
     if !accept && UdpSocket::bind((v6, 0)).is_ok() { (v6, 0) } else { (IpAddr::V4(Ipv4Addr::LOCALHOST), 0) }
 }
 
-fn relay_config(relay: &Relay) -> Result<RelayConfig, BindError> {
-    let url: RelayUrl = relay.url.parse().map_err(|_| BindError::Relay(relay.url.clone()))?;
-    // Address discovery is TLS over UDP, with the relay's certificate: a relay without one has none.
-    let config = if url.scheme() == "https" { RelayConfig::from(url) } else { RelayConfig::new(url, None) };
-    Ok(config.with_auth_token(relay.token.expose().as_str()))
+fn relay_configs(relay: &Relay) -> Result<Vec<RelayConfig>, BindError> {
+    let config = |url: &str| {
+        let parsed: RelayUrl = url.parse().map_err(|_| BindError::Relay(url.to_owned()))?;
+        // Address discovery is TLS over UDP, with the relay's certificate: a relay without one has none.
+        let config = if parsed.scheme() == "https" { RelayConfig::from(parsed) } else { RelayConfig::new(parsed, None) };
+        Ok(config.with_auth_token(relay.token.expose().as_str()))
+    };
+    relay.urls().map(config).collect()
 }
 
 /// The public roots, and whatever the machine trusts besides: a company's proxy, or its own authority.
 fn trusted() -> CaTlsConfig {
     CaTlsConfig::embedded().with_extra_roots(rustls_native_certs::load_native_certs().certs)
-}
-
-fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -34,10 +34,25 @@ const FIRST_GUESS: Duration = Duration::from_millis(100);
 /// Sessions survive a connection that is gone for this long: a lift, a tunnel, a relay that restarts, a laptop that naps.
 const IDLE: Duration = Duration::from_secs(300);
 
-/// The settings of every connection. `streams_max`: how many streams at a time the other end may open.
-pub(crate) fn settings(streams_max: u32) -> QuicTransportConfig {
+/// What a connection takes from the other end before it is told to take more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Takes {
+    /// How many streams at a time the other end may open.
+    pub(crate) streams: u32,
+    /// How many bytes may be unread on all streams together.
+    pub(crate) bytes: u32,
+}
+
+impl Takes {
+    /// No streams of the other end's own; on ours, as much as each may hold.
+    pub(crate) const NOTHING: Self = Self { streams: 0, bytes: u32::MAX };
+}
+
+/// The settings of every connection.
+pub(crate) fn settings(takes: Takes) -> QuicTransportConfig {
     QuicTransportConfig::builder()
-        .max_concurrent_bidi_streams(VarInt::from_u32(streams_max))
+        .max_concurrent_bidi_streams(VarInt::from_u32(takes.streams))
+        .receive_window(VarInt::from_u32(takes.bytes))
         .max_concurrent_uni_streams(VarInt::from_u32(1))
         .initial_rtt(FIRST_GUESS)
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))

@@ -5,6 +5,7 @@
 //! | `POST me/manifest` | [`Hello`] -> [`Manifest`]; 401 unknown token, 403 `superseded` when a newer build replaced this agent |
 //! | `PATCH me/lifecycle` | [`LifecycleReport`] -> 204 |
 //! | `PATCH me/logs` | [`Logs`] -> 204; 413 when the log is full |
+//! | `POST me/sessions` | [`SessionsRequest`] -> [`SessionsAnswer`]; asked now and then while something is open |
 //!
 //! and the client's, under `/api/v2/workspaceagents/{id}`: `POST ticket` [`TicketRequest`] -> [`Ticket`]; `GET logs?after=N&follow`.
 
@@ -65,13 +66,50 @@ pub struct Manifest {
     pub disable_direct_connections: bool,
 }
 
-/// How to be admitted at a relay.
+/// How to be admitted at the deployment's relays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Relay {
-    /// Its URL.
+    /// The URL of the first.
     pub url: String,
-    /// A JWT with `aud: relay`, bound to the endpoint that asked.
+    /// Further ones, in no order: an agent is at the one that answers it fastest, a client looks for it at all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
+    /// A JWT with `aud: relay`, bound to the endpoint that asked; good at each of them.
     pub token: Secret,
+}
+
+impl Relay {
+    /// The URLs of all.
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.url).chain(&self.others).map(String::as_str)
+    }
+
+    /// Only the relay at `url`, if it is one of these. A final slash does not matter.
+    #[must_use]
+    pub fn only(&self, url: &str) -> Option<Self> {
+        let bare = |url: &str| url.trim_end_matches('/').to_owned();
+        let found = self.urls().find(|known| bare(known) == bare(url))?;
+        Some(Self { url: found.to_owned(), others: Vec::new(), token: self.token.clone() })
+    }
+}
+
+/// An agent asks which of the people who have something open in it may stay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionsRequest {
+    /// The users, each once; at most [`SESSION_USERS_MAX`].
+    pub users: Vec<Uuid>,
+}
+
+/// The most users that one question may be about.
+pub const SESSION_USERS_MAX: usize = 256;
+
+/// Who may not stay. Everybody else may.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionsAnswer {
+    /// Those whose sessions are to end.
+    pub end: Vec<Uuid>,
+    /// The key that signs tickets now: what was opened with one of another key is to end too.
+    pub ticket_key_id: String,
 }
 
 /// The agent's lifecycle changed.

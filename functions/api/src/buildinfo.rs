@@ -35,7 +35,7 @@ pub(crate) async fn root() -> Json<Message> {
 /// Says which API this is, and where. IDE plugins choose what they ask for by the version.
 pub(crate) async fn build_info(State(api): State<Shared>) -> Json<BuildInfo> {
     let external_url = api.app.config.access_url.trim_end_matches('/').to_owned();
-    let relay_url = api.app.config.relay_url.clone();
+    let relay_url = api.app.config.relay_urls.first().cloned().unwrap_or_default();
     Json(BuildInfo { version: COMPATIBLE_VERSION.to_owned(), external_url, product: "Berth".to_owned(), relay_url })
 }
 

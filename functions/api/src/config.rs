@@ -11,8 +11,8 @@ pub struct Config {
     pub store: AwsStore,
     /// Where the deployment is reached from outside (`BERTH_ACCESS_URL`).
     pub access_url: String,
-    /// Where its relay is (`BERTH_RELAY_URL`).
-    pub relay_url: String,
+    /// Where its relay is (`BERTH_RELAY_URL`). Of several, separated by a comma, the first also holds the sockets.
+    pub relay_urls: Vec<String>,
     /// The queue to the dispatcher (`BERTH_QUEUE_URL`).
     pub queue_url: String,
     /// What the CDN proves itself with, the one in use and while it is changed the other (`BERTH_ORIGIN_SECRETS`, separated by a comma).
@@ -34,7 +34,7 @@ impl Config {
         Ok(Self {
             store,
             access_url: environment.url("BERTH_ACCESS_URL")?,
-            relay_url: environment.url("BERTH_RELAY_URL")?,
+            relay_urls: environment.urls("BERTH_RELAY_URL")?,
             queue_url: environment.url("BERTH_QUEUE_URL")?,
             origin_secrets: environment.list("BERTH_ORIGIN_SECRETS").into_iter().map(Secret::new).collect(),
         })

@@ -54,7 +54,7 @@ mod workspace;
 use axum::Router;
 use berth_domain::{Priority, Secret, Timestamp};
 use berth_store::{JobId, Store};
-use berth_wire::ticket::SigningKey;
+use berth_wire::{agent::Relay, ticket::SigningKey};
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
@@ -94,8 +94,8 @@ pub struct App {
 pub struct ApiConfig {
     /// Where the API is reached from outside, `https://berth.example.com`, with or without a final slash.
     pub access_url: String,
-    /// Where the relay is reached from outside.
-    pub relay_url: String,
+    /// Where the relays are reached from outside; at least one.
+    pub relay_urls: Vec<String>,
     /// Where answers go on for as long as someone listens, when this process cannot hold a connection open: followed logs, watched
     /// workspaces. `None` when it can.
     pub sockets_url: Option<String>,
@@ -110,6 +110,12 @@ impl ApiConfig {
     #[must_use]
     pub fn access_url(&self) -> String {
         format!("{}/", self.access_url.trim_end_matches('/'))
+    }
+
+    /// Admission with this token at the deployment's relays.
+    pub(crate) fn relay(&self, token: Secret) -> Relay {
+        let mut urls = self.relay_urls.iter().cloned();
+        Relay { url: urls.next().unwrap_or_default(), others: urls.collect(), token }
     }
 }
 

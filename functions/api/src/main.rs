@@ -17,12 +17,12 @@ fn main() -> ExitCode {
         let keys = warm.map(|()| keys)??;
         let (signing, clock) = (SigningKey::new(keys.ticket), Clock::system());
         let app = App {
-            presence: Arc::new(RelayPresence::new(aws.clone(), &config.relay_url, signing.clone(), clock.clone())),
+            presence: Arc::new(RelayPresence::new(aws.clone(), &config.relay_urls, signing.clone(), clock.clone())),
             announce: Arc::new(Queue::new(aws_sdk_sqs::Client::new(&aws.service("SQS")), config.queue_url)),
             config: ApiConfig {
                 access_url: config.access_url.clone(),
-                sockets_url: Some(config.relay_url.clone()),
-                relay_url: config.relay_url,
+                sockets_url: config.relay_urls.first().cloned(),
+                relay_urls: config.relay_urls,
                 binaries: None,
                 disable_direct_connections: false,
             },

@@ -14,11 +14,11 @@ use std::{collections::BTreeMap, time::Duration};
 /// How long an answer waits for the relay. Longer than any relay needs, shorter than a person notices.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// The relay, asked with a ticket that says we are the API.
+/// The relays, asked with a ticket that says we are the API.
 #[derive(Debug, Clone)]
 pub struct RelayPresence {
     aws: Aws,
-    url: String,
+    urls: Vec<String>,
     signing: SigningKey,
     clock: Clock,
 }
@@ -41,15 +41,16 @@ enum Silence {
 impl RelayPresence {
     /// Makes no request.
     #[must_use]
-    pub fn new(aws: Aws, relay_url: &str, signing: SigningKey, clock: Clock) -> Self {
-        Self { aws, url: format!("{}{PRESENCE_PATH}", relay_url.trim_end_matches('/')), signing, clock }
+    pub fn new(aws: Aws, relay_urls: &[String], signing: SigningKey, clock: Clock) -> Self {
+        let urls = relay_urls.iter().map(|url| format!("{}{PRESENCE_PATH}", url.trim_end_matches('/'))).collect();
+        Self { aws, urls, signing, clock }
     }
 
-    async fn ask(&self, agents: &[(AgentId, &str)]) -> Result<PresenceAnswer, Silence> {
+    async fn ask(&self, url: &str, agents: &[(AgentId, &str)]) -> Result<PresenceAnswer, Silence> {
         let ticket = self.signing.presence(self.clock.now() + SignedDuration::from_secs(PRESENCE_TICKET_SECONDS))?;
         let asked = |&(agent, endpoint): &(AgentId, &str)| AskedAgent { id: agent.0, endpoint_id: endpoint.to_owned() };
         let body = serde_json::to_string(&PresenceRequest { agents: agents.iter().map(asked).collect() })?;
-        let answer = tokio::time::timeout(PATIENCE, self.aws.post_json(&self.url, ticket.expose(), body)).await;
+        let answer = tokio::time::timeout(PATIENCE, self.aws.post_json(url, ticket.expose(), body)).await;
         let (status, body) = answer.map_err(|_| Silence::Late)??;
         if status != 200 {
             return Err(Silence::Status(status));
@@ -59,16 +60,23 @@ impl RelayPresence {
 
     async fn all(&self, agents: &[(AgentId, &str)]) -> BTreeMap<AgentId, Timestamp> {
         let mut connected = BTreeMap::new();
-        for answer in join_all(agents.chunks(PRESENCE_AGENTS_MAX).map(|some| self.ask(some))).await {
+        let questions = self.urls.iter().flat_map(|url| agents.chunks(PRESENCE_AGENTS_MAX).map(move |some| (url, some)));
+        let asked = questions.map(async |(url, some)| (url, self.ask(url, some).await));
+        for (url, answer) in join_all(asked).await {
             match answer {
-                Ok(answer) => connected.extend(answer.connected.into_iter().map(|one| (AgentId(one.id), one.since))),
+                Ok(answer) => answer.connected.into_iter().for_each(|one| note(&mut connected, AgentId(one.id), one.since)),
                 Err(silence) => {
-                    tracing::warn!(error = %berth_lambda::causes(&silence), url = self.url, "nobody is shown as connected");
+                    tracing::warn!(error = %berth_lambda::causes(&silence), url, "nobody there is shown as connected");
                 }
             }
         }
         connected
     }
+}
+
+/// An agent may be at two relays for a moment, when it changes from one to the other: it is connected since it came to the first.
+fn note(connected: &mut BTreeMap<AgentId, Timestamp>, agent: AgentId, since: Timestamp) {
+    connected.entry(agent).and_modify(|known| *known = since.min(*known)).or_insert(since);
 }
 
 impl Presence for RelayPresence {
@@ -82,13 +90,13 @@ mod tests {
     use super::*;
     use tokio::net::TcpListener;
 
-    fn presence(relay_url: &str) -> RelayPresence {
+    fn presence(relay_urls: &[String]) -> RelayPresence {
         let read = |name: &str| match name {
             "AWS_REGION" => Some("eu-central-1".to_owned()),
             "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("none".to_owned()),
             _ => None,
         };
-        RelayPresence::new(Aws::from_env(read).unwrap(), relay_url, SigningKey::new([7; 32]), Clock::system())
+        RelayPresence::new(Aws::from_env(read).unwrap(), relay_urls, SigningKey::new([7; 32]), Clock::system())
     }
 
     #[tokio::test]
@@ -99,7 +107,7 @@ mod tests {
         let urls = [&silent, &away].map(|listener| format!("http://{}", listener.local_addr().unwrap()));
         drop(away);
         for url in urls {
-            let relay = presence(&url);
+            let relay = presence(&[url]);
             let asked = tokio::time::timeout(PATIENCE * 10, relay.connected(&agents)).await;
             assert_eq!(asked.expect("it waits for ever"), BTreeMap::new());
         }

@@ -5,13 +5,10 @@ use super::{
     machine::Ended,
     stream::{Connection, Resumable, Shared},
 };
-use crate::{credit::lock, link::spawn};
-use berth_wire::{
-    ticket::AgentClaims,
-    tunnel::{SESSION_ID_BYTES, SessionId},
-};
+use crate::{credit::lock, link::spawn, session::Grant};
+use berth_wire::tunnel::{SESSION_ID_BYTES, SessionId};
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     sync::{
         Arc, Mutex, Weak,
         atomic::{AtomicUsize, Ordering},
@@ -41,7 +38,7 @@ struct Inner {
 
 #[derive(Debug)]
 struct Kept {
-    claims: Arc<AgentClaims>,
+    grant: Arc<Grant>,
     shared: Arc<Shared>,
     driver: AbortOnDropHandle<()>,
 }
@@ -90,17 +87,11 @@ impl Resumables {
         self.0.budget.0.load(Ordering::Relaxed)
     }
 
-    /// The ids of the users whose streams these are.
-    #[must_use]
-    pub fn users(&self) -> BTreeSet<Uuid> {
-        lock(&self.0.kept).values().map(|kept| kept.claims.sub).collect()
-    }
-
     /// Ends all streams of a user, with or without a connection, at once; how many. A client that has a connection is told why.
     pub fn revoke(&self, user: Uuid) -> usize {
         let theirs: Vec<_> = {
             let kept = lock(&self.0.kept);
-            kept.values().filter(|kept| kept.claims.sub == user).map(|kept| Arc::clone(&kept.shared)).collect()
+            kept.values().filter(|kept| kept.grant.claims.sub == user).map(|kept| Arc::clone(&kept.shared)).collect()
         };
         theirs.iter().for_each(|shared| shared.close(Reason::Revoked));
         theirs.len()
@@ -118,8 +109,8 @@ impl Resumables {
         }
     }
 
-    /// Begins a stream of whoever has these claims. `None` when there are too many that are all connected.
-    pub(crate) fn begin(&self, claims: Arc<AgentClaims>, stream: impl Connection + 'static) -> Option<Resumable> {
+    /// Begins a stream of whoever was let in by this grant. `None` when there are too many that are all connected.
+    pub(crate) fn begin(&self, grant: Arc<Grant>, stream: impl Connection + 'static) -> Option<Resumable> {
         let credentials = Credentials { id: SessionId::new(rand::random()), limit: self.0.limit };
         let id = *credentials.id.expose();
         let mut kept = lock(&self.0.kept);
@@ -131,13 +122,13 @@ impl Resumables {
         }
         let (resumable, shared) = Resumable::accept(stream, &credentials, Arc::clone(&self.0.budget));
         let driver = spawn(serve(Arc::downgrade(&self.0), Arc::clone(&shared), credentials));
-        kept.insert(id, Kept { claims, shared, driver });
+        kept.insert(id, Kept { grant, shared, driver });
         Some(resumable)
     }
 
     /// Whom a stream belongs to, if there is one with this id.
-    pub(crate) fn claims(&self, id: &SessionId) -> Option<Arc<AgentClaims>> {
-        lock(&self.0.kept).get(id.expose()).map(|kept| Arc::clone(&kept.claims))
+    pub(crate) fn grant(&self, id: &SessionId) -> Option<Arc<Grant>> {
+        lock(&self.0.kept).get(id.expose()).map(|kept| Arc::clone(&kept.grant))
     }
 
     /// Gives a stream a new connection, whose client has received everything before `received`. The one it had is dropped: the newer one is

@@ -98,7 +98,7 @@ impl World {
         let (queue, relay) = (Arc::new(Queue::default()), Arc::new(Relay::default()));
         let mut config = ApiConfig {
             access_url: "https://berth.example.com".into(),
-            relay_url: "https://relay.example.com".into(),
+            relay_urls: vec!["https://relay.example.com".into()],
             sockets_url: None,
             binaries: None::<PathBuf>,
             disable_direct_connections: false,
