@@ -4,9 +4,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use berth_client::{AgentClient, ClientError};
-use berth_wire::agent::{Hello, LifecycleReport, Logs, Manifest};
+use berth_wire::agent::{Hello, LifecycleReport, Logs, Manifest, SessionsAnswer, SessionsRequest};
 use berth_wire::domain::{Lifecycle, Timestamp};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::config::Config;
 
@@ -21,6 +22,9 @@ const PAUSE_LONG_MAX: Duration = Duration::from_secs(60);
 
 /// How long the short pauses go on.
 const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How long the question who may stay waits for its answer.
+const SESSIONS_WITHIN: Duration = Duration::from_secs(15);
 
 /// Why there is no point in going on.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +95,24 @@ impl Control {
                 return;
             }
             attempts.failed("lifecycle", &error).await;
+        }
+    }
+
+    /// Asks once which of these users may stay. `None` when there is no answer: that is no reason to end anything, and the next question
+    /// is not far.
+    ///
+    /// # Errors
+    /// [`ControlError::Superseded`].
+    pub async fn sessions(&self, users: Vec<Uuid>) -> Result<Option<SessionsAnswer>, ControlError> {
+        let request = SessionsRequest { users };
+        match tokio::time::timeout(SESSIONS_WITHIN, self.client.sessions(&request)).await {
+            Ok(Ok(answer)) => Ok(Some(answer)),
+            Ok(Err(error)) if is_superseded(&error) => Err(ControlError::Superseded),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the control plane does not say who may stay");
+                Ok(None)
+            }
+            Err(_) => Ok(None),
         }
     }
 

@@ -20,6 +20,7 @@ pub mod ssh;
 pub mod tunnel;
 pub mod udp;
 pub mod user;
+pub mod visitor;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,7 @@ use process::Processes;
 use script::ScriptRunner;
 use ssh::{Server, SshConfig};
 use tunnel::Tunnel;
+use visitor::Visitors;
 
 /// How long processes have between being told to end and being killed.
 const END_GRACE: Duration = Duration::from_secs(3);
@@ -85,7 +87,8 @@ pub async fn run(config: Config, stop: Stop) -> Result<(), AgentError> {
         () = stop.soon.cancelled() => return Ok(()),
     };
     let direct = !manifest.disable_direct_connections;
-    let tailnet = Tailnet::bind(TailnetConfig { identity, relay: manifest.relay.clone(), direct, accept: true }).await?;
+    let tailnet =
+        Tailnet::bind(TailnetConfig { identity, relay: manifest::relay(&config, &manifest), direct, accept: true }).await?;
     let agent = Agent::new(config, processes, &manifest)?;
     let ended = agent.serve(&tailnet, (&control, &manifest), &stop).await;
     tailnet.close().await;
@@ -132,8 +135,14 @@ impl Agent {
         stop: &Stop,
     ) -> Result<(), AgentError> {
         let (key_sender, key) = watch::channel(manifest::ticket_key(manifest));
-        let (server, doubt, resumables) = (self.server.clone(), Arc::new(Notify::new()), Arc::default());
-        let tunnel = Tunnel { tailnet: tailnet.clone(), server, key, doubt, resumables };
+        let (server, doubt, visitors) = (self.server.clone(), Arc::new(Notify::new()), Visitors::default());
+        let tunnel =
+            Tunnel { tailnet: tailnet.clone(), server, key, doubt: Arc::clone(&doubt), visitors, resumables: Arc::default() };
+        let is_news = |key_id: &str| {
+            if key_sender.borrow().id != key_id {
+                doubt.notify_one();
+            }
+        };
         let serving = tunnel.clone();
         let _serving = own(async move { serving.serve().await });
         let (log, log_shipper) = log::channel(Arc::clone(control));
@@ -148,9 +157,11 @@ impl Agent {
         let apply = |manifest: &Manifest| {
             self.server.set_sessions(manifest::sessions(&self.config, manifest));
             key_sender.send_replace(manifest::ticket_key(manifest));
+            manifest::relay(&self.config, manifest)
         };
         let ended = tokio::select! {
             error = tunnel::stay_connected(&tunnel, control, apply) => Err(error.into()),
+            error = visitor::watch(&tunnel.visitors, control, self.config.recheck, is_news) => Err(error.into()),
             () = stop.soon.cancelled() => Ok(()),
             () = starting => Ok(()),
         };

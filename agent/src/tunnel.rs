@@ -1,21 +1,25 @@
 //! The agent on the tailnet: letting clients in, and staying where they can find it.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use berth_net::{ByteStream, Health, Incoming, Refusal, Request, Session, Tailnet};
-use berth_wire::agent::Manifest;
+use berth_wire::agent::{Manifest, Relay};
 use berth_wire::ticket::VerifyingKey;
 use berth_wire::tunnel::{Service, Target};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::control::{Attempts, Control, ControlError};
 use crate::ssh::Server;
 use crate::udp;
+use crate::visitor::{Visit, Visitors};
 
 /// At most this often does a ticket that does not verify make the agent ask for the current key.
 const DOUBT_PAUSE: Duration = Duration::from_secs(30);
@@ -31,6 +35,8 @@ pub struct Tunnel {
     pub key: watch::Receiver<VerifyingKey>,
     /// Told when a ticket does not verify: perhaps the deployment has a new key.
     pub doubt: Arc<Notify>,
+    /// Who has something open.
+    pub visitors: Visitors,
     /// What serves resumable streams, which outlive the connection they began on.
     pub resumables: Arc<Mutex<JoinSet<()>>>,
 }
@@ -63,9 +69,10 @@ impl Tunnel {
         }
     }
 
-    /// The streams end with the connection, except those that can be resumed on another one.
+    /// The streams end with the connection, except those that can be resumed on another one. Everything ends when its user may not stay.
     async fn serve_session(self, mut session: Session) {
-        let user = session.claims().name.clone();
+        let (user, id) = (session.claims().name.clone(), session.claims().sub);
+        let visit = self.visitors.admit(id, session.key_id());
         tracing::info!(user.name = user, "a client connected");
         let mut streams = JoinSet::new();
         loop {
@@ -74,12 +81,32 @@ impl Tunnel {
                     let Some(request) = request else { break };
                     let is_resumable = matches!(request.target(), Target::Session { .. });
                     let serving = serve_stream(request, self.server.clone(), user.clone());
-                    if is_resumable { self.keep(serving) } else { drop(streams.spawn(serving)) }
+                    if is_resumable {
+                        self.keep(self.clone().serve_while_allowed(serving, id, self.visitors.admit(id, session.key_id())));
+                    } else {
+                        streams.spawn(serving);
+                    }
                 }
                 Some(_) = streams.join_next() => {}
+                () = visit.revoked() => {
+                    session.revoke();
+                    break;
+                }
             }
         }
         tracing::info!(user.name = user, "a client left");
+    }
+
+    /// A resumable stream is somebody's visit of its own: it may wait for a connection that its user may not make any more.
+    async fn serve_while_allowed(self, serving: impl Future<Output = ()> + Send, user: Uuid, visit: Visit) {
+        let mut serving = pin!(serving);
+        tokio::select! {
+            () = &mut serving => {}
+            () = visit.revoked() => {
+                self.tailnet.resumables().revoke(user);
+                serving.await;
+            }
+        }
     }
 
     fn keep(&self, serving: impl Future<Output = ()> + Send + 'static) {
@@ -145,14 +172,15 @@ async fn connect(port: u16) -> std::io::Result<TcpStream> {
 }
 
 /// Keeps the agent at its relay. Silent while all is well; while it is not, asks the control plane for a fresh manifest, which names the relay
-/// and holds a new admission. `apply` gets every manifest heard.
+/// and holds a new admission. `apply` gets every manifest heard and says where to be found.
 ///
 /// # Errors
 /// Ends only with [`ControlError::Superseded`].
-pub async fn stay_connected(tunnel: &Tunnel, control: &Control, apply: impl Fn(&Manifest)) -> ControlError {
+pub async fn stay_connected(tunnel: &Tunnel, control: &Control, apply: impl Fn(&Manifest) -> Relay) -> ControlError {
     let mut health = tunnel.tailnet.health();
     let mut was_away = false;
     let mut attempts = Attempts::patient();
+    let mut quiet_until = Instant::now();
     loop {
         let now = health.borrow_and_update().clone();
         let is_away = matches!(now, Health::Denied { .. } | Health::Disconnected { .. });
@@ -182,20 +210,25 @@ pub async fn stay_connected(tunnel: &Tunnel, control: &Control, apply: impl Fn(&
         }
         tokio::select! {
             changed = health.changed() => if changed.is_err() { std::future::pending::<()>().await },
-            () = tunnel.doubt.notified() => {
+            () = doubted(tunnel, quiet_until) => {
                 if let Err(error) = renew(tunnel, control, &apply).await {
                     return error;
                 }
-                tokio::time::sleep(DOUBT_PAUSE).await;
+                quiet_until = Instant::now() + DOUBT_PAUSE;
             }
         }
     }
 }
 
-async fn renew(tunnel: &Tunnel, control: &Control, apply: &impl Fn(&Manifest)) -> Result<(), ControlError> {
+/// A doubt, this early at the earliest: whoever makes many does not keep the agent from anything else meanwhile.
+async fn doubted(tunnel: &Tunnel, quiet_until: Instant) {
+    tokio::time::sleep_until(quiet_until).await;
+    tunnel.doubt.notified().await;
+}
+
+async fn renew(tunnel: &Tunnel, control: &Control, apply: &impl Fn(&Manifest) -> Relay) -> Result<(), ControlError> {
     let manifest = control.manifest().await?;
-    apply(&manifest);
-    if let Err(error) = tunnel.tailnet.update_relay(manifest.relay.clone()).await {
+    if let Err(error) = tunnel.tailnet.update_relay(apply(&manifest)).await {
         tracing::warn!(%error, relay.url = manifest.relay.url, "the relay in the manifest cannot be used");
     }
     Ok(())

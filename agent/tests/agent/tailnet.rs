@@ -5,12 +5,14 @@ use std::process::{Output, Stdio};
 
 use berth_net::{Peer, splice};
 use berth_wire::domain::Lifecycle;
+use berth_wire::ticket::SigningKey;
 use berth_wire::tunnel::Target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
 
 use crate::plane::{PATIENCE, Plane, eventually, terminate};
 
@@ -99,10 +101,73 @@ async fn the_agent_comes_back_after_the_server_and_the_relay_restarted() {
     assert_eq!(terminate(agent).await, Some(0));
 }
 
+/// A user at the agent.
+struct Guest {
+    peer: Peer,
+    _tailnet: berth_net::Tailnet,
+}
+
+impl Guest {
+    async fn arrive(plane: &Plane, user: Uuid, key: &SigningKey) -> Guest {
+        let (tailnet, ticket) = plane.client_of(user, key).await;
+        let peer = tailnet.connect(&ticket).await.unwrap();
+        peer.admitted().await.unwrap();
+        Guest { peer, _tailnet: tailnet }
+    }
+
+    /// Waits until it was shown out; the words that it heard.
+    async fn shown_out(&self) -> String {
+        tokio::time::timeout(PATIENCE, self.peer.closed()).await.expect("the connection ended")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_not_stay_is_shown_out_and_an_absent_control_plane_ends_nothing() {
+    let plane = Plane::start(vec![], &[]).await;
+    let agent = plane.agent_with(&[("BERTH_AGENT_RECHECK_SECONDS", "1")]);
+    plane.until(Lifecycle::Ready).await;
+    let heard = || plane.heard.lock().unwrap();
+    let (ada, eve) = (Uuid::from_u128(11), Uuid::from_u128(12));
+    // Nobody is here, so nobody is asked about; that the agent does ask, the rest shows.
+    assert!(heard().asked.is_empty());
+    let (at_home, guest) = (Guest::arrive(&plane, ada, &plane.key).await, Guest::arrive(&plane, eve, &plane.key).await);
+    heard().is_away = true;
+    let before = heard().asked.len();
+    eventually("the agent asks about both and goes on asking", || heard().asked.len() >= before + 6).await;
+    assert!(at_home.peer.is_connected() && guest.peer.is_connected(), "no answer is no reason");
+
+    heard().unwelcome = vec![eve];
+    heard().is_away = false;
+    assert_eq!(guest.shown_out().await, "you may not enter the workspace any more");
+    at_home.peer.ping().await.unwrap();
+    let error = guest.peer.open(Target::Ssh).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied, "{error}");
+
+    // The operator withdraws the key: whoever came by it has to come again, by the new one.
+    let rotated = SigningKey::new([8; 32]);
+    heard().rotated = Some(rotated.clone());
+    assert_eq!(at_home.shown_out().await, "you may not enter the workspace any more");
+    let back = async {
+        loop {
+            let (tailnet, ticket) = plane.client_of(ada, &rotated).await;
+            let peer = tailnet.connect(&ticket).await.unwrap();
+            if peer.admitted().await.is_ok() {
+                return (tailnet, peer);
+            }
+            tailnet.close().await;
+        }
+    };
+    let (_tailnet, peer) = tokio::time::timeout(PATIENCE, back).await.expect("the agent heard of the new key");
+    let asked = heard().asked.len();
+    eventually("the agent asks about who came back", || heard().asked.len() > asked + 1).await;
+    assert!(peer.is_connected());
+    assert_eq!(terminate(agent).await, Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_agent_is_small_and_silent() {
     let plane = Plane::start(vec![], &[]).await;
-    let agent = plane.agent();
+    let agent = plane.agent_with(&[("BERTH_AGENT_RECHECK_SECONDS", "1")]);
     plane.until(Lifecycle::Ready).await;
     let (tailnet, ticket) = plane.client().await;
     tailnet.connect(&ticket).await.unwrap().admitted().await.unwrap();
@@ -117,10 +182,14 @@ async fn an_idle_agent_is_small_and_silent() {
             .map(|ticks| ticks.parse::<u64>().unwrap())
             .sum::<u64>()
     };
-    let (hellos, ticks) = (plane.heard.lock().unwrap().hellos.len(), cpu());
+    let count = || {
+        let heard = plane.heard.lock().unwrap();
+        (heard.hellos.len(), heard.asked.len())
+    };
+    let (before, ticks) = (count(), cpu());
     // Silence can only be heard by waiting.
     tokio::time::sleep(std::time::Duration::from_secs(5)).await;
-    assert_eq!(plane.heard.lock().unwrap().hellos.len(), hellos);
+    assert_eq!(count(), before);
     assert!(cpu() - ticks <= 5, "{} ticks of CPU in five idle seconds", cpu() - ticks);
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let resident: u64 =

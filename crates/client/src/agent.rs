@@ -2,7 +2,7 @@
 
 use crate::{Client, Follow, Result, follow, http::segment};
 use berth_wire::{
-    agent::{AgentLog, Hello, LifecycleReport, Logs, Manifest, Ticket, TicketRequest},
+    agent::{AgentLog, Hello, LifecycleReport, Logs, Manifest, SessionsAnswer, SessionsRequest, Ticket, TicketRequest},
     domain::Secret,
     resource::Agent,
 };
@@ -76,6 +76,14 @@ impl AgentClient {
     /// Any [`crate::ClientError`].
     pub async fn lifecycle(&self, report: &LifecycleReport) -> Result<()> {
         self.0.done(self.0.request(Method::PATCH, &["workspaceagents", "me", "lifecycle"]).json(report)).await
+    }
+
+    /// Asks which of the people who have something open in the agent may stay.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn sessions(&self, request: &SessionsRequest) -> Result<SessionsAnswer> {
+        self.0.post(&["workspaceagents", "me", "sessions"], request).await
     }
 
     /// Appends lines to the agent's log; 413 when it is full.

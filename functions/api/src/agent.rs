@@ -11,16 +11,17 @@ use crate::{
 };
 use axum::extract::State;
 use berth_domain::{
-    Actor, AgentId, AgentStatus, Secret,
+    Actor, AgentId, AgentStatus, Secret, UserId,
     limit::{LOG_BATCH_LINES_MAX, LOG_LINE_BYTES_MAX, RELAY_CLIENT_SECONDS, TICKET_SECONDS},
 };
 use berth_store::{Agent, Build, Workspace};
 use berth_wire::{
-    agent::{Hello, LifecycleReport, Logs, Manifest, Relay, Ticket, TicketRequest},
+    agent::{Hello, LifecycleReport, Logs, Manifest, SESSION_USERS_MAX, SessionsAnswer, SessionsRequest, Ticket, TicketRequest},
     ticket::{RelayRole, TicketError},
 };
 use http::StatusCode;
 use jiff::SignedDuration;
+use std::collections::BTreeSet;
 
 /// How long an agent's admission to the relay lasts; it fetches a new one whenever it starts or is refused.
 const RELAY_AGENT_SECONDS: i64 = 365 * 24 * 3600;
@@ -71,7 +72,7 @@ pub(crate) async fn manifest(
         motd_file: definition.motd_file,
         scripts: definition.scripts,
         metadata: definition.metadata,
-        relay: Relay { url: api.app.config.relay_url.clone(), token },
+        relay: api.app.config.relay(token),
         ticket_key: key.public,
         ticket_key_id: key.id,
         ssh_host_key_seed: Secret::new(hex::encode(seed.expose())),
@@ -105,6 +106,34 @@ pub(crate) async fn logs(
         api.app.changes.poke(Topic::Agent(caller.0.id));
     }
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Who of those who have something open in an agent may stay there. One read for the owner, none for others, who may not.
+pub(crate) async fn sessions(
+    State(api): State<Shared>,
+    CallingAgent(caller): CallingAgent,
+    Json(asked): Json<SessionsRequest>,
+) -> Answer<Json<SessionsAnswer>> {
+    if asked.users.len() > SESSION_USERS_MAX {
+        return Err(ApiError::too_large(format!("at most {SESSION_USERS_MAX} users may be asked about")));
+    }
+    let mut end = Vec::new();
+    for user in asked.users.into_iter().collect::<BTreeSet<_>>() {
+        if !may_stay(&api, UserId(user), &caller.1).await? {
+            end.push(user);
+        }
+    }
+    Ok(Json(SessionsAnswer { end, ticket_key_id: api.app.signing.verifying().id }))
+}
+
+/// Whether [`ticket`] would introduce this user again.
+async fn may_stay(api: &Api, user: UserId, workspace: &Workspace) -> Answer<bool> {
+    if user != workspace.owner {
+        return Ok(false);
+    }
+    let Some(user) = api.store().user(user).await?.filter(|user| !user.suspended) else { return Ok(false) };
+    let actor = Actor { user: user.id, username: user.username, roles: user.roles };
+    Ok(actor.may_enter_workspace(workspace.owner).is_ok())
 }
 
 /// Refuses more lines than one request may carry.
@@ -171,7 +200,7 @@ pub(crate) async fn ticket(
     let seed = host_key_seed(&api.app.host_key_secret, workspace_id, &agent.definition.name);
     Ok(Json(Ticket {
         agent_endpoint_id: agent.endpoint_id,
-        relay: Relay { url: api.app.config.relay_url.clone(), token },
+        relay: api.app.config.relay(token),
         ticket,
         ssh_host_key: public_line(&seed),
         disable_direct_connections: api.app.config.disable_direct_connections,

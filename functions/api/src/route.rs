@@ -249,6 +249,7 @@ fn machines() -> Vec<Route> {
         post(Agent, "/api/v2/workspaceagents/me/manifest", agent::manifest),
         patch(Agent, "/api/v2/workspaceagents/me/lifecycle", agent::lifecycle),
         patch(Agent, "/api/v2/workspaceagents/me/logs", agent::logs),
+        post(Agent, "/api/v2/workspaceagents/me/sessions", agent::sessions),
         post(Public, "/api/v2/runner/jobs/{job}/claim", runner::claim), // The one-time token is in the body.
         post(Runner, "/api/v2/runner/jobs/{job}/heartbeat", runner::heartbeat),
         post(Runner, "/api/v2/runner/jobs/{job}/logs", runner::logs),

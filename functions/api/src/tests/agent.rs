@@ -2,7 +2,7 @@
 
 use super::fixture::{AGENT_ENDPOINT, CLIENT_ENDPOINT, World};
 use berth_domain::{AgentId, Role};
-use berth_store::JobId;
+use berth_store::{JobId, UserChange};
 use serde_json::{Value, json};
 
 struct Up {
@@ -134,6 +134,36 @@ async fn a_ticket_introduces_the_owner_and_nobody_else() {
     let upper =
         up.world.by(&up.ada).post(&format!("{}/ticket", up.path()), json!({ "endpoint_id": CLIENT_ENDPOINT.to_uppercase() })).await;
     assert_eq!(upper.is(400)["validations"][0]["field"], "endpoint_id");
+}
+
+#[tokio::test]
+async fn an_agent_hears_who_may_not_stay_and_nothing_is_written() {
+    let up = up().await;
+    let id = async |token: &str| up.world.by(token).get("/api/v2/users/me").await.is(200)["id"].clone();
+    let bob = up.world.user("bob", &[]).await;
+    let (ada, bob, admin) = (id(&up.ada).await, id(&bob).await, id(&up.admin).await);
+    let unknown = json!(uuid::Uuid::nil());
+    let sessions = "/api/v2/workspaceagents/me/sessions";
+    let ask = async |users: &[&Value]| up.world.by(&up.token).post(sessions, json!({ "users": users })).await;
+    let before = up.world.store().meter();
+    let answer = ask(&[&ada, &bob, &admin, &unknown]).await.is(200);
+    assert_eq!((up.world.store().meter() - before).writes, 0);
+    assert_eq!(answer["ticket_key_id"], json!(up.world.app.signing.verifying().id));
+    let ended = |answer: &Value, user: &Value| answer["end"].as_array().unwrap().contains(user);
+    assert!(!ended(&answer, &ada) && [&bob, &admin, &unknown].iter().all(|user| ended(&answer, user)), "{answer}");
+
+    let suspend = async |suspended| {
+        let change = UserChange { suspended: Some(suspended), ..UserChange::default() };
+        up.world.store().update_user(ada.as_str().unwrap().parse().unwrap(), change, up.world.now()).await.unwrap();
+    };
+    suspend(true).await;
+    assert!(ended(&ask(&[&ada]).await.is(200), &ada), "a suspended owner has to go");
+    suspend(false).await;
+    assert!(!ended(&ask(&[&ada, &ada]).await.is(200), &ada));
+    assert_eq!(ask(&[]).await.is(200)["end"], json!([]));
+    let crowd: Vec<_> = (0..257).map(|number| json!(uuid::Uuid::from_u128(number))).collect();
+    ask(&crowd.iter().collect::<Vec<_>>()).await.refused(413);
+    up.world.by(&up.ada).post(sessions, json!({ "users": [ada] })).await.refused(401);
 }
 
 #[tokio::test]

@@ -97,6 +97,9 @@ async fn the_price_list() {
     costs.world.connect(agent, &token).await;
     let ticket = format!("/api/v2/workspaceagents/{agent}/ticket");
     costs.of("a ticket to connect", &ada, (Method::POST, &ticket, json!({ "endpoint_id": CLIENT_ENDPOINT }))).await;
+    let me = costs.of("who I am", &ada, (Method::GET, "/api/v2/users/me", Value::Null)).await;
+    let sessions = (Method::POST, "/api/v2/workspaceagents/me/sessions", json!({ "users": [me["id"]] }));
+    costs.of("an agent asks who may stay", &token, sessions).await;
     let path = format!("/api/v2/workspaces/{}", id(&dev));
     costs.of("a minute of use", &ada, (Method::POST, &format!("{path}/usage"), json!({}))).await;
     costs.of("show a workspace", &ada, (Method::GET, &path, Value::Null)).await;
