@@ -5,7 +5,7 @@
 use crate::{
     Relay, RelayConfig,
     channel::Channel,
-    socket::{Socket, Sockets},
+    socket::{Socket, Sockets, Voice},
     upgrade::Upgrade,
 };
 use axum::{Router, body::Body, extract::ConnectInfo};
@@ -67,7 +67,8 @@ pub async fn serve(port: impl Into<Port>, router: Router, relay: Relay, drain: C
         };
         match accepted {
             Ok((socket, peer)) => {
-                let connection = Connection { router: router.clone(), relay: relay.clone(), peer, upgrade: Mutex::default() };
+                let (router, relay, voice) = (router.clone(), relay.clone(), socket.voice());
+                let connection = Connection { router, relay, peer, voice, upgrade: Mutex::default() };
                 connections.spawn(connection.serve(socket, tls.clone(), drain.clone()));
             }
             // The peer's doing, and no reason to wait.
@@ -132,6 +133,7 @@ struct Connection {
     router: Router,
     relay: Relay,
     peer: SocketAddr,
+    voice: Option<Voice>,
     /// Set once an endpoint's request was answered.
     upgrade: Mutex<Option<Upgrade>>,
 }
@@ -193,6 +195,7 @@ impl Connection {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        self.voice.iter().for_each(Voice::spoke);
         match (request.method(), request.uri().path()) {
             // The second one goes the way of the live routes, through a CDN: by it `berth doctor` sees that sockets get through.
             (&Method::GET, "/relay" | "/api/v2/relay/watch") => {

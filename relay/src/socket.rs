@@ -5,7 +5,7 @@
 
 use crate::presence::lock;
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     io::{self, IoSlice},
     os::fd::OwnedFd,
     pin::Pin,
@@ -31,6 +31,10 @@ pub(crate) struct Sockets {
 struct Open {
     last: u64,
     handles: HashMap<u64, OwnedFd>,
+    /// Those that have not asked for anything yet, the oldest first.
+    silent: BTreeSet<u64>,
+    /// The one that has to make room.
+    leaving: Option<u64>,
 }
 
 impl Sockets {
@@ -39,8 +43,13 @@ impl Sockets {
         Self { most, slots: Arc::new(Semaphore::new(most as usize)), open: Arc::default() }
     }
 
-    /// Waits for a slot.
+    /// Waits for a slot. When there is none, whoever has been silent for longest makes room: people who connect and ask for nothing keep
+    /// nobody out who does.
     pub(crate) async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
+            return Some(slot);
+        }
+        lock(&self.open).make_room();
         Arc::clone(&self.slots).acquire_owned().await.ok()
     }
 
@@ -51,6 +60,7 @@ impl Sockets {
         open.last += 1;
         let number = open.last;
         open.handles.insert(number, handle);
+        open.silent.insert(number);
         drop(open);
         Ok(Socket { stream, place: Some(Place { number, open: Arc::clone(&self.open), _slot: slot }) })
     }
@@ -74,6 +84,34 @@ impl Sockets {
     }
 }
 
+impl Open {
+    /// Hangs up on the oldest silent one, unless one is on its way out already.
+    fn make_room(&mut self) {
+        if self.leaving.is_some() {
+            return;
+        }
+        let Some(oldest) = self.silent.pop_first() else { return };
+        if let Some(handle) = self.handles.get(&oldest) {
+            self.leaving = Some(oldest);
+            rustix::net::shutdown(handle, rustix::net::Shutdown::Both).ok();
+        }
+    }
+}
+
+/// Tells that a connection has asked for something.
+#[derive(Debug)]
+pub(crate) struct Voice {
+    number: u64,
+    open: Arc<Mutex<Open>>,
+}
+
+impl Voice {
+    /// From now on it keeps its slot.
+    pub(crate) fn spoke(&self) {
+        lock(&self.open).silent.remove(&self.number);
+    }
+}
+
 /// One open connection.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -82,6 +120,11 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
+    /// Who tells that it has asked for something; none once it has left its slot.
+    pub(crate) fn voice(&self) -> Option<Voice> {
+        self.place.as_ref().map(|place| Voice { number: place.number, open: Arc::clone(&place.open) })
+    }
+
     /// Frees the slot, for a connection that another limit counts from now on and another hand closes.
     pub(crate) fn leave_slot(&mut self) {
         self.place = None;
@@ -98,7 +141,12 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        lock(&self.open).handles.remove(&self.number);
+        let mut open = lock(&self.open);
+        open.handles.remove(&self.number);
+        open.silent.remove(&self.number);
+        if open.leaving == Some(self.number) {
+            open.leaving = None;
+        }
     }
 }
 
