@@ -1,10 +1,13 @@
 //! `berth port-forward` and `berth ping`.
 
 use crate::harness::{Berth, eventually};
+use nix::unistd::Pid;
 use std::{
-    io::{Read, Write},
+    fs,
+    io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     process::Stdio,
+    time::{Duration, Instant},
 };
 
 #[test]
@@ -35,6 +38,61 @@ fn a_local_port_reaches_a_port_in_the_workspace() {
         stream.read_to_string(&mut back).unwrap();
         assert_eq!(back, text.chars().rev().collect::<String>());
     }
+    forward.kill().unwrap();
+    forward.wait().unwrap();
+}
+
+/// The defect of noq-proto 1.4.0 (see `crates/net/src/credit.rs`) on a forwarded port. In full, with a minute's pause: `BERTH_TEST_FULL=1`.
+#[test]
+fn a_client_that_stops_reading_stops_its_own_connection_and_costs_no_memory() {
+    let pause = Duration::from_secs(if std::env::var_os("BERTH_TEST_FULL").is_some() { 60 } else { 8 });
+    let berth = Berth::with_workspace();
+    // One line per write: the small pieces that the defect was about.
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let inside = service.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in service.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                stream.set_nodelay(true).unwrap();
+                for number in 0_u64.. {
+                    if writeln!(stream, "{number:059}").is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mapping = format!("{free}:{inside}");
+    let mut forward =
+        berth.berth(&["port-forward", "dev", "--tcp", &mapping]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let connect = || {
+        let stream = eventually("the forwarded port", || TcpStream::connect(("127.0.0.1", free)).ok());
+        BufReader::new(stream).lines().map(Result::unwrap).map(|line| line.parse::<u64>().unwrap()).zip(0..)
+    };
+    let mut paused = connect();
+    assert_eq!(paused.next().unwrap(), (0, 0));
+    let processes = || [berth.agents(), berth.processes("port-forward")].concat();
+    let resident = |pid: &Pid| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    let before: Vec<_> = processes().iter().map(|pid| (*pid, resident(pid))).collect();
+    assert!(before.len() >= 2, "the agent and the forward run: {before:?}");
+    let began = Instant::now();
+    while began.elapsed() < pause {
+        // Others on the same connection go on.
+        let mut other = connect();
+        assert!(other.by_ref().take(20_000).all(|(line, wanted)| line == wanted));
+    }
+    for (pid, kilobytes) in before {
+        let grown = resident(&pid).saturating_sub(kilobytes);
+        assert!(grown < 48 * 1024, "process {pid} grew by {grown} kB while one reader paused");
+    }
+    // Well past what was on its way.
+    assert!(paused.by_ref().take(400_000).all(|(line, wanted)| line == wanted));
     forward.kill().unwrap();
     forward.wait().unwrap();
 }

@@ -34,7 +34,16 @@ pub(crate) struct Berth {
     server: Option<Child>,
     options: Vec<String>,
     environment: Vec<(String, String)>,
+    /// The network namespaces of the server and of the person, where they are on machines of their own.
+    places: Option<Places>,
     pub(crate) url: String,
+}
+
+/// Names of network namespaces.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    pub(crate) server: String,
+    pub(crate) person: String,
 }
 
 /// What a command answered.
@@ -115,7 +124,7 @@ impl Berth {
 
     fn at(home: TempDir, binaries: PathBuf) -> Self {
         let (options, environment, made) = (Vec::new(), Vec::new(), Mutex::default());
-        Self { home, bed: None, made, binaries, server: None, options, environment, url: String::new() }
+        Self { home, bed: None, made, binaries, server: None, options, environment, places: None, url: String::new() }
     }
 
     /// A person of its own at the deployed Berth, signed in.
@@ -134,6 +143,17 @@ impl Berth {
         let home = tempfile::Builder::new().prefix("berth-story-").tempdir().unwrap();
         let mut berth = Self::at(home, binaries.to_path_buf());
         berth.boot("0");
+        berth
+    }
+
+    /// A server on a machine of its own, at this port; the person is on another.
+    pub(crate) fn start_within(places: Places, (port, options): (u16, &[&str]), environment: &[(&str, &str)]) -> Self {
+        let home = tempfile::Builder::new().prefix("berth-story-").tempdir().unwrap();
+        let mut berth = Self::at(home, binaries());
+        berth.places = Some(places);
+        berth.options = options.iter().map(|&option| option.to_owned()).collect();
+        berth.environment = environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        berth.boot(&port.to_string());
         berth
     }
 
@@ -197,8 +217,15 @@ impl Berth {
         let ready = self.home.path().join("ready");
         let _stale = fs::remove_file(&ready);
         let log = fs::OpenOptions::new().create(true).append(true).open(self.home.path().join("server.log")).unwrap();
-        let mut command = self.berth(&["server", "--port", port, "--ready-file"]);
-        command.arg(&ready).arg("--data").arg(self.data()).args(&self.options).stdin(Stdio::null());
+        let place = self.places.as_ref().map(|places| places.server.as_str());
+        let mut command = self.program_at(place, &self.binaries.join("berth").to_string_lossy());
+        command
+            .args(["server", "--port", port, "--ready-file"])
+            .arg(&ready)
+            .arg("--data")
+            .arg(self.data())
+            .args(&self.options)
+            .stdin(Stdio::null());
         command.stdout(log.try_clone().unwrap()).stderr(log);
         let mut server = command.spawn().unwrap();
         self.url = eventually("the server's start", || {
@@ -245,7 +272,15 @@ impl Berth {
 
     /// Any program in the person's environment, with `berth` on PATH.
     pub(crate) fn program(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
+        self.program_at(self.places.as_ref().map(|places| places.person.as_str()), program)
+    }
+
+    /// The same in another network namespace, or in that of this test.
+    pub(crate) fn program_at(&self, namespace: Option<&str>, program: &str) -> Command {
+        let mut command = Command::new(if namespace.is_some() { "ip" } else { program });
+        if let Some(namespace) = namespace {
+            command.args(["netns", "exec", namespace, program]);
+        }
         let path = format!("{}:{}:/usr/sbin", self.binaries.display(), std::env::var("PATH").unwrap());
         command
             .env_clear()

@@ -19,6 +19,7 @@ mod freeze;
 mod functions;
 mod harness;
 mod moto;
+mod network;
 mod parameter;
 mod relay;
 mod repair;

@@ -24,22 +24,30 @@ pub(crate) struct Moto {
     server: Child,
     python: PathBuf,
     url: String,
+    /// What comes before each command, to run it in another network namespace.
+    within: Vec<String>,
 }
 
 impl Moto {
     /// Starts one. `None`, said loudly, when moto is not installed.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_at(None)
+    }
+
+    /// The same in a network namespace.
+    pub(crate) fn start_at(namespace: Option<&str>) -> Option<Self> {
         let Some(python) = python("moto") else {
             eprintln!("SKIPPED: moto is not installed, so nothing runs against AWS's API; `cargo xtask test` installs it");
             return None;
         };
-        let mut command = Command::new(&python);
+        let within = namespace.map_or_else(Vec::new, |namespace| ["ip", "netns", "exec", namespace].map(str::to_owned).to_vec());
+        let mut command = python_in(&within, &python);
         command.arg(program()).arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut server = command.spawn().unwrap();
         let mut url = String::new();
         BufReader::new(server.stdout.take().unwrap()).read_line(&mut url).unwrap();
         assert!(url.starts_with("http://127.0.0.1:"), "moto did not start; `{} {} serve` says why", python.display(), program());
-        Some(Self { server, python, url: url.trim().to_owned() })
+        Some(Self { server, python, url: url.trim().to_owned(), within })
     }
 
     /// What makes AWS SDKs and the AWS provider talk to it, with credentials that mean nothing.
@@ -55,7 +63,7 @@ impl Moto {
 
     /// One call by the AWS SDK, such as `("ec2", "describe_instances", json!({}))`; the answer as the SDK for Python names it.
     pub(crate) fn call(&self, service: &str, operation: &str, arguments: &Value) -> Value {
-        let mut command = Command::new(&self.python);
+        let mut command = python_in(&self.within, &self.python);
         let answer = finish(command.args([&program(), "call", &self.url, service, operation, &arguments.to_string()]));
         assert_eq!(answer.code, Some(0), "{service} {operation} {arguments}: {answer:?}");
         serde_json::from_str(&answer.stdout).unwrap()
@@ -152,6 +160,13 @@ pub(crate) fn python(environment: &str) -> Option<PathBuf> {
     environments.retain(|environment| environment.join("complete").is_file());
     environments.sort();
     Some(environments.pop()?.join("bin/python"))
+}
+
+fn python_in(within: &[String], python: &Path) -> Command {
+    let Some((first, rest)) = within.split_first() else { return Command::new(python) };
+    let mut command = Command::new(first);
+    command.args(rest).arg(python);
+    command
 }
 
 fn program() -> String {

@@ -24,24 +24,40 @@ pub(crate) struct RelayProcess {
     log: PathBuf,
     health: u16,
     started: Instant,
+    namespace: Option<String>,
 }
 
 impl RelayProcess {
     /// Starts one with this environment and nothing else; its log is appended to `log`.
     fn start(log: &Path, environment: &[(&str, &str)]) -> Self {
+        Self::start_at(None, log, environment)
+    }
+
+    /// The same in a network namespace.
+    pub(crate) fn start_at(namespace: Option<&str>, log: &Path, environment: &[(&str, &str)]) -> Self {
         let health = free_port();
         let file = fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
-        let mut command = Command::new(binaries().join("berth-relay"));
-        command.env_clear().envs(environment.iter().copied()).env("BERTH_HEALTH_LISTEN", format!("127.0.0.1:{health}"));
+        let mut command = program(namespace);
+        command
+            .env_clear()
+            .env("PATH", std::env::var("PATH").unwrap())
+            .envs(environment.iter().copied())
+            .env("BERTH_HEALTH_LISTEN", format!("127.0.0.1:{health}"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
         let started = Instant::now();
-        Self { child: command.spawn().unwrap(), log: log.to_path_buf(), health, started }
+        Self { child: command.spawn().unwrap(), log: log.to_path_buf(), health, started, namespace: namespace.map(str::to_owned) }
     }
 
     /// What the container's health check says.
     fn check(&self) -> Answer {
-        let mut check = Command::new(binaries().join("berth-relay"));
-        finish(check.arg("--check").env_clear().env("BERTH_HEALTH_LISTEN", format!("127.0.0.1:{}", self.health)))
+        let mut check = program(self.namespace.as_deref());
+        finish(
+            check
+                .arg("--check")
+                .env_clear()
+                .env("PATH", std::env::var("PATH").unwrap())
+                .env("BERTH_HEALTH_LISTEN", format!("127.0.0.1:{}", self.health)),
+        )
     }
 
     /// Waits until it is ready; gives how long that took from its start.
@@ -59,7 +75,7 @@ impl RelayProcess {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    fn logged(&self, text: &str) {
+    pub(crate) fn logged(&self, text: &str) {
         let what = format!("the relay logs {text:?}");
         let started = Instant::now();
         while !self.log().contains(text) {
@@ -87,6 +103,15 @@ impl Drop for RelayProcess {
             eprintln!("--- the relay's words ---\n{}", self.log());
         }
     }
+}
+
+/// `berth-relay` here or in a network namespace.
+fn program(namespace: Option<&str>) -> Command {
+    let relay = binaries().join("berth-relay");
+    let Some(namespace) = namespace else { return Command::new(relay) };
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", namespace]).arg(relay);
+    command
 }
 
 /// A port that nobody has at this moment.

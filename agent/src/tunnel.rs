@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use berth_net::{ByteStream, Health, Incoming, Refusal, Request, Session, Tailnet};
+use berth_net::{ByteStream, Health, Incoming, Refusal, Request, Resumables, Session, Tailnet};
 use berth_wire::agent::{Manifest, Relay};
 use berth_wire::ticket::VerifyingKey;
 use berth_wire::tunnel::{Service, Target};
@@ -82,7 +82,8 @@ impl Tunnel {
                     let is_resumable = matches!(request.target(), Target::Session { .. });
                     let serving = serve_stream(request, self.server.clone(), user.clone());
                     if is_resumable {
-                        self.keep(self.clone().serve_while_allowed(serving, id, self.visitors.admit(id, session.key_id())));
+                        let visit = self.visitors.admit(id, session.key_id());
+                        self.keep(serve_while_allowed(serving, (self.tailnet.resumables().clone(), id), visit));
                     } else {
                         streams.spawn(serving);
                     }
@@ -97,22 +98,22 @@ impl Tunnel {
         tracing::info!(user.name = user, "a client left");
     }
 
-    /// A resumable stream is somebody's visit of its own: it may wait for a connection that its user may not make any more.
-    async fn serve_while_allowed(self, serving: impl Future<Output = ()> + Send, user: Uuid, visit: Visit) {
-        let mut serving = pin!(serving);
-        tokio::select! {
-            () = &mut serving => {}
-            () = visit.revoked() => {
-                self.tailnet.resumables().revoke(user);
-                serving.await;
-            }
-        }
-    }
-
     fn keep(&self, serving: impl Future<Output = ()> + Send + 'static) {
         let mut resumables = self.resumables.lock().unwrap_or_else(PoisonError::into_inner);
         while resumables.try_join_next().is_some() {}
         resumables.spawn(serving);
+    }
+}
+
+/// A resumable stream is a visit of its own: it may wait for a connection that its user may not make any more.
+async fn serve_while_allowed(serving: impl Future<Output = ()>, (resumables, user): (Resumables, Uuid), visit: Visit) {
+    let mut serving = pin!(serving);
+    tokio::select! {
+        () = &mut serving => {}
+        () = visit.revoked() => {
+            resumables.revoke(user);
+            serving.await;
+        }
     }
 }
 

@@ -20,6 +20,10 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("pebble", "pebble"),
     ("node", "nodejs"),
     ("strip", "binutils"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("nginx", "nginx-light"),
+    ("tinyproxy", "tinyproxy"),
 ];
 /// The stand-in for AWS that templates build against.
 const MOTO: Environment = Environment { name: "moto", version: "5.2.5", packages: &["moto[server]==5.2.5"] };
