@@ -286,7 +286,8 @@ impl Berth {
             .env_clear()
             .env("PATH", path)
             .env("HOME", self.home.path())
-            .env("BERTH_CONFIG_DIR", self.home.path().join("config"));
+            .env("BERTH_CONFIG_DIR", self.home.path().join("config"))
+            .env("XDG_RUNTIME_DIR", self.home.path().join("run"));
         command.env("USER", "ada").env("LANG", "C.UTF-8").env("TERM", "xterm-256color").env("TMPDIR", std::env::temp_dir());
         command.envs(self.environment.iter().cloned()).stdin(Stdio::null()).current_dir(self.home.path());
         command

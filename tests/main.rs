@@ -19,6 +19,7 @@ mod freeze;
 mod functions;
 mod harness;
 mod moto;
+mod mux;
 mod network;
 mod parameter;
 mod relay;

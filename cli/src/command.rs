@@ -12,6 +12,7 @@ mod list;
 mod login;
 mod logout;
 mod logs;
+mod mux;
 mod ping;
 mod port_forward;
 mod rename;
@@ -35,6 +36,7 @@ use crate::{
     Program,
     config::{Config, Environment, GlobalFlags},
     failure::{Failure, Outcome},
+    mux::Multiplexer,
     printer::Printer,
     session::Session,
 };
@@ -116,10 +118,13 @@ pub enum Verb {
     Ssh(Box<ssh::Arguments>),
     /// Let plain `ssh NAME.berth` work, and with it scp, rsync, git and IDEs
     ConfigSsh(config_ssh::Arguments),
-    /// Forward local ports to a workspace
+    /// Forward ports and sockets to a workspace, and back
     PortForward(port_forward::Arguments),
     /// Measure the way to a workspace
     Ping(ping::Arguments),
+    /// Show and end the process in the background that holds connections
+    #[command(hide = true)]
+    Mux(mux::Arguments),
     /// Check from here whether a deployment works, and say what to do where it does not
     Doctor(doctor::Arguments),
     /// Show the version
@@ -133,17 +138,45 @@ pub enum Verb {
 /// # Errors
 /// Whatever the verb reports.
 pub fn run(cli: Cli, program: Program, printer: Printer, environment: Environment) -> Outcome {
-    match cli.verb {
-        Verb::Server(arguments) => return server::run(&arguments),
-        Verb::Version(arguments) => return version::run(&arguments, program, printer),
-        Verb::Completion(arguments) => return completion::run(&arguments, printer),
+    match &cli.verb {
+        Verb::Server(arguments) => return server::run(arguments),
+        Verb::Version(arguments) => return version::run(arguments, program, printer),
+        Verb::Completion(arguments) => return completion::run(arguments, printer),
+        Verb::Mux(arguments) if arguments.serves() => detach()?,
         _ => {}
     }
     let session = Session { config: Config::load(&cli.globals, environment)?, printer };
     wait_for(dispatch(cli.verb, &session))
 }
 
+impl Verb {
+    /// Whether a workspace's name may stand for another agent afterwards.
+    const fn changes_workspaces(&self) -> bool {
+        matches!(
+            self,
+            Self::Create(_)
+                | Self::Start(_)
+                | Self::Stop(_)
+                | Self::Restart(_)
+                | Self::Update(_)
+                | Self::Delete(_)
+                | Self::Retry(_)
+                | Self::Rename(_)
+        )
+    }
+}
+
 async fn dispatch(verb: Verb, session: &Session) -> Outcome {
+    let changes = verb.changes_workspaces();
+    let outcome = perform(verb, session).await;
+    // However it ended: a command that was interrupted may have changed them all the same.
+    if changes && let Ok(Some(multiplexer)) = Multiplexer::of(session) {
+        multiplexer.forget().await;
+    }
+    outcome
+}
+
+async fn perform(verb: Verb, session: &Session) -> Outcome {
     match verb {
         Verb::Server(_) | Verb::Version(_) | Verb::Completion(_) => Ok(()),
         Verb::Login(arguments) => login::run(arguments, session).await,
@@ -172,8 +205,13 @@ async fn dispatch(verb: Verb, session: &Session) -> Outcome {
         Verb::ConfigSsh(arguments) => config_ssh::run(&arguments, session),
         Verb::PortForward(arguments) => port_forward::run(&arguments, session).await,
         Verb::Ping(arguments) => ping::run(&arguments, session).await,
+        Verb::Mux(arguments) => mux::run(&arguments, session).await,
         Verb::Doctor(arguments) => doctor::run(&arguments, session).await,
     }
+}
+
+fn detach() -> Outcome {
+    crate::mux::detach().map_err(|error| Failure::new(format!("cannot leave what was open: {error}")).hint("is /proc mounted?"))
 }
 
 /// Runs a command on one thread: there is one connection and one person.
@@ -251,6 +289,11 @@ mod tests {
             "berth autoupdate dev always",
             "berth schedule stop dev manual",
             "berth schedule extend dev 2h",
+            "berth port-forward dev --tcp 8080,9000-9002:3000-3002 --udp 53:5353 --unix ./a:/b -R 3000 -R 9000:localhost:80",
+            "berth ssh dev -R 3000 -A --escape-char none",
+            "berth ping dev -n 3 -t 2s --wait 1s",
+            "berth config-ssh --wait yes --ssh-host-prefix b- --hostname-suffix example -o ForwardAgent=yes",
+            "berth mux status",
         ] {
             assert!(accepts(line), "{line}");
         }

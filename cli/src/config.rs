@@ -15,7 +15,7 @@ use std::{
 };
 
 const URL_FILE: &str = "url";
-const SESSION_FILE: &str = "session";
+pub(crate) const SESSION_FILE: &str = "session";
 
 /// Flags that every command takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -69,6 +69,13 @@ impl Environment {
     /// The value as a path; empty is unset.
     fn path(&self, name: &str) -> Option<PathBuf> {
         self.0.get(&OsString::from(name)).filter(|value| !value.is_empty()).map(PathBuf::from)
+    }
+
+    /// The first file of this name on `PATH`.
+    #[must_use]
+    pub fn find_program(&self, name: &str) -> Option<PathBuf> {
+        let path = self.0.get(&OsString::from("PATH"))?;
+        std::env::split_paths(path).map(|directory| directory.join(name)).find(|program| program.is_file())
     }
 
     /// `BERTH_<name>`, else `CODER_<name>`.
@@ -143,6 +150,22 @@ impl Config {
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Where sockets go: files that mean nothing after the next start of the machine. It is for the user alone, or to be made so.
+    #[must_use]
+    pub fn runtime_directory(&self) -> PathBuf {
+        let shared = || self.environment.path("TMPDIR").unwrap_or_else(|| PathBuf::from("/tmp"));
+        self.environment
+            .path("XDG_RUNTIME_DIR")
+            .map_or_else(|| shared().join(format!("berth-{}", rustix::process::getuid().as_raw())), |runtime| runtime.join("berth"))
+    }
+
+    /// Where logs go.
+    #[must_use]
+    pub fn state_directory(&self) -> PathBuf {
+        let home = || self.environment.path("HOME").map(|home| home.join(".local/state"));
+        self.environment.path("XDG_STATE_HOME").or_else(home).map_or_else(|| self.directory.clone(), |state| state.join("berth"))
     }
 
     /// The person's home directory.

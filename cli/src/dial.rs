@@ -1,6 +1,5 @@
 //! Dialling an agent with an endpoint of this process's own, again and again for as long as a resumable stream lives.
 
-use crate::connection::Connection;
 use berth_client::{Client, ClientError};
 use berth_net::{Dial, DialError, Health, Peer, Tailnet, TunnelStream};
 use berth_wire::{agent::Ticket, tunnel::Target};
@@ -21,7 +20,7 @@ const YOUNG: Duration = Duration::from_secs(3);
 /// How long an attempt to connect may take: the packets of a longer one come ever more rarely.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// How long the deployment may take to say what became of the agent.
-const ASK_WITHIN: Duration = Duration::from_secs(3);
+pub(crate) const ASK_WITHIN: Duration = Duration::from_secs(3);
 /// After so many attempts in vain the endpoint is replaced, and again after as many more.
 const ATTEMPTS_PER_ENDPOINT: u32 = 4;
 
@@ -47,18 +46,17 @@ struct Way {
 }
 
 impl OwnEndpoint {
-    /// Goes on from a connection that was just made. `client` is asked only when the agent or the relay cannot be reached.
+    /// Goes on from a connection that was just made to an agent. `client` is asked only when the agent or the relay cannot be reached.
     #[must_use]
-    pub fn new(connection: &Connection, client: Client) -> Self {
-        let Connection { peer, ticket, agent, .. } = connection;
-        let way = Way { ticket: ticket.clone(), peer: peer.clone(), made: Instant::now(), failures: 0 };
-        Self {
-            tailnet: connection.tailnet().clone(),
-            client,
-            agent: agent.id,
-            way: Mutex::new(way),
-            peer: Plain::new(peer.clone()),
-        }
+    pub fn new(tailnet: Tailnet, client: Client, agent: Uuid, (ticket, peer): (Ticket, Peer)) -> Self {
+        let way = Way { ticket, peer: peer.clone(), made: Instant::now(), failures: 0 };
+        Self { tailnet, client, agent, way: Mutex::new(way), peer: Plain::new(peer) }
+    }
+
+    /// Says good-bye to the other side. Ends within the time that [`Tailnet::close`] takes.
+    pub async fn close(&self) {
+        self.peer().close();
+        self.tailnet.close().await;
     }
 
     /// The connection that was made last.
@@ -125,7 +123,7 @@ impl OwnEndpoint {
 }
 
 /// Whether what the deployment says is the end, or may change.
-fn over(error: &ClientError) -> DialError {
+pub(crate) fn over(error: &ClientError) -> DialError {
     if error.is_not_found() {
         return DialError::Over("the workspace was stopped, or built anew".to_owned());
     }

@@ -17,6 +17,15 @@ pub fn to_stderr() {
         tracing_subscriber::fmt().with_env_filter(EnvFilter::new(FILTER)).with_writer(io::stderr).with_ansi(false).try_init();
 }
 
+/// Says everything to `writer`.
+pub fn to(writer: impl io::Write + Send + 'static) {
+    let _set = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(FILTER))
+        .with_writer(Mutex::new(writer))
+        .with_ansi(false)
+        .try_init();
+}
+
 /// Says everything in a new file in `directory`, named after this process; without a directory on stderr if `-v` was given, else nowhere.
 ///
 /// # Errors
@@ -33,7 +42,6 @@ pub fn to_directory(directory: Option<&Path>, session: &Session) -> Outcome {
     let file = made.map_err(|error| {
         Failure::new(format!("cannot write {}: {}", path.display(), plain(&error))).hint("name another directory with --log-dir")
     })?;
-    let _set =
-        tracing_subscriber::fmt().with_env_filter(EnvFilter::new(FILTER)).with_writer(Mutex::new(file)).with_ansi(false).try_init();
+    to(file);
     Ok(())
 }

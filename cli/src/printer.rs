@@ -16,6 +16,8 @@ use std::{
 
 /// A wait shorter than this shows nothing.
 const QUIET_FOR: Duration = Duration::from_secs(1);
+/// The same where nobody looks at a terminal: a line in a log is worth a longer wait.
+const QUIET_ELSEWHERE: Duration = Duration::from_secs(5);
 /// How often the spinner turns.
 const TURN: Duration = Duration::from_millis(100);
 
@@ -164,6 +166,20 @@ impl Printer {
     /// Writes the line for the last time, or takes it away.
     pub fn end_status(&self, line: Option<impl fmt::Display>) {
         self.status(line.map(|line| format!("{line}\r\n")).unwrap_or_default());
+    }
+
+    /// Does the work, and says what it waits for if that takes long.
+    pub async fn patiently<T>(&self, words: impl fmt::Display, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        let quiet = if self.lively { QUIET_FOR } else { QUIET_ELSEWHERE };
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = tokio::time::sleep(quiet) => {}
+        }
+        let mut progress = self.progress();
+        progress.stage(&words.to_string());
+        work.await
     }
 
     /// Starts to show that we wait.

@@ -3,15 +3,20 @@
 //! The tailnet has already proven who is at the other end; the host key is checked against the ticket all the same, and no other
 //! authentication takes place.
 
+mod escape;
+mod route;
+
 use crate::{
     away,
     failure::{Failure, NO_CONNECTION, Outcome},
+    forward::Reached,
     signal,
     splice::{Input, Output},
     terminal::{self, RawMode, Size},
 };
 use berth_net::{Phase, Resumable};
 use bytes::BytesMut;
+use escape::{Escapes, Key};
 use russh::{
     Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig, cipher,
     client::{self, AuthResult, ChannelOpenHandle, Msg, Session},
@@ -19,21 +24,26 @@ use russh::{
 };
 use std::{borrow::Cow, io, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::UnixStream,
     signal::unix::{SignalKind, signal},
     sync::watch,
     task::JoinSet,
 };
 
+pub use route::Routes;
+
 /// How much of stdin is read at a time.
 const INPUT_BYTES: usize = 32 * 1024;
+/// The type of data that stderr is (RFC 4254, section 5.2).
+const STDERR: u32 = 1;
+
 /// The key Ctrl-C in a raw terminal.
 const INTERRUPT: u8 = 3;
 /// How long a signal may take to get to the other side.
 const FAREWELL: Duration = Duration::from_millis(400);
-/// The type of data that stderr is (RFC 4254, section 5.2).
-const STDERR: u32 = 1;
+/// How often a session in which nothing may happen for hours is asked whether it is still there.
+const ALIVE: Duration = Duration::from_secs(15);
 
 /// What to run and how.
 #[derive(Debug, Clone, Default)]
@@ -46,21 +56,24 @@ pub struct Wish {
     pub variables: Vec<(String, String)>,
     /// The socket of the SSH agent to forward.
     pub agent_socket: Option<PathBuf>,
+    /// Sockets of the workspace that lead here.
+    pub routes: Routes,
+    /// Whether `~` at the beginning of a line is for us; only on a terminal.
+    pub escapes: bool,
 }
 
 /// Runs one session over `stream`, joined to our stdin, stdout and stderr. Gives the remote exit code, 128 + n after signal n.
 ///
+/// `say` hears what becomes of each route.
+///
 /// # Errors
 /// When the connection does not come about or is lost.
-pub async fn run(stream: Resumable, host_key: &str, wish: &Wish) -> Outcome<u8> {
-    let host_key =
-        PublicKey::from_openssh(host_key).map_err(|_| broken("the deployment's host key for this workspace is not one"))?;
+pub async fn run(stream: Resumable, host_key: &str, wish: &Wish, mut say: impl FnMut(&str)) -> Outcome<u8> {
     let phase = stream.phase();
-    let handler = Handler { host_key, agent_socket: wish.agent_socket.clone(), forwards: JoinSet::new() };
-    let mut handle = client::connect_stream(Arc::new(config()), stream, handler).await.map_err(lost)?;
-    match handle.authenticate_none("berth").await.map_err(lost)? {
-        AuthResult::Success => {}
-        AuthResult::Failure { .. } => return Err(broken("the workspace's SSH server wants a password or key")),
+    let handler = Handler::new(host_key, wish.agent_socket.clone(), wish.routes.clone())?;
+    let handle = connect(stream, handler, config()).await?;
+    if !wish.routes.is_empty() {
+        wish.routes.ask(&handle).await.0.iter().for_each(|line| say(line));
     }
     let channel = handle.channel_open_session().await.map_err(lost)?;
     begin(&channel, wish).await.map_err(lost)?;
@@ -70,9 +83,54 @@ pub async fn run(stream: Resumable, host_key: &str, wish: &Wish) -> Outcome<u8> 
         Some(_) if terminal::is_present() => RawMode::enter().ok(),
         _ => None,
     };
-    let code = converse(reader, (&writer, &phase), wish.terminal.is_some()).await;
+    let escapes = raw.as_ref().filter(|_| wish.escapes);
+    let keyboard = Keyboard { is_terminal: wish.terminal.is_some(), escapes, phase: &phase };
+    let code = converse(reader, &writer, &keyboard).await;
     drop(raw);
     code
+}
+
+/// Holds a session that runs nothing, for the sockets of the workspace that lead here.
+///
+/// # Errors
+/// When the connection does not come about, or the workspace agrees to none of them.
+pub async fn hold<S>(stream: S, host_key: &str, routes: &Routes) -> Outcome<Held>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let handler = Handler::new(host_key, None, routes.clone())?;
+    let config = client::Config { keepalive_interval: Some(ALIVE), ..config() };
+    let handle = connect(stream, handler, config).await?;
+    let (lines, any) = routes.ask(&handle).await;
+    if !any {
+        return Err(Failure::new(lines.join("; ")).hint("choose other ports, or end what has them"));
+    }
+    Ok(Held { handle, lines })
+}
+
+/// A session that is held.
+pub struct Held {
+    handle: client::Handle<Handler>,
+    /// What became of each socket, in words.
+    pub lines: Vec<String>,
+}
+
+impl Held {
+    /// Waits for its end, and says why it came.
+    pub async fn ended(self) -> Failure {
+        self.handle.await.map_or_else(lost, |()| broken("the workspace ended the session"))
+    }
+}
+
+async fn connect<S>(stream: S, handler: Handler, config: client::Config) -> Outcome<client::Handle<Handler>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut handle = client::connect_stream(Arc::new(config), stream, handler).await.map_err(lost)?;
+    match handle.authenticate_none("berth").await.map_err(lost)? {
+        AuthResult::Success => Ok(handle),
+        AuthResult::Failure { .. } => Err(broken("the workspace's SSH server wants a password or key")),
+    }
 }
 
 fn config() -> client::Config {
@@ -100,18 +158,14 @@ async fn begin(channel: &Channel<Msg>, wish: &Wish) -> Result<(), russh::Error> 
 }
 
 /// Moves bytes, window sizes and signals until the remote side closes the session.
-async fn converse(
-    reader: ChannelReadHalf,
-    (writer, phase): (&ChannelWriteHalf<Msg>, &watch::Receiver<Phase>),
-    on_terminal: bool,
-) -> Outcome<u8> {
+async fn converse(reader: ChannelReadHalf, writer: &ChannelWriteHalf<Msg>, keyboard: &Keyboard<'_>) -> Outcome<u8> {
     let (stdin, stdout, stderr) = (Input::stdin(), Output::stdout(), Output::stderr());
     let closed = |error: io::Error| broken(&format!("stdin, stdout or stderr is closed: {}", crate::config::plain(&error)));
     let (stdin, output) = (stdin.map_err(closed)?, (stdout.map_err(closed)?, stderr.map_err(closed)?));
     tokio::select! {
         code = receive(reader, output) => code,
-        given_up = send(stdin, (writer, phase), on_terminal) => given_up,
-        never = resize(writer), if on_terminal => never,
+        ended = send(stdin, writer, keyboard) => ended,
+        never = resize(writer), if keyboard.is_terminal => never,
         code = signal::ended() => {
             let code = code.unwrap_or(NO_CONNECTION);
             // The remote program hears it, too; if the message is lost, the closed session tells it.
@@ -162,24 +216,70 @@ async fn write(output: &mut Output, data: &[u8]) -> io::Result<()> {
     output.flush().await
 }
 
-/// Sends stdin and its end; then never returns. On a raw terminal, Ctrl-C gives up while there is no connection that could carry it.
-async fn send(
-    mut stdin: Input,
-    (writer, phase): (&ChannelWriteHalf<Msg>, &watch::Receiver<Phase>),
-    on_terminal: bool,
-) -> Outcome<u8> {
-    let mut buffer = BytesMut::new();
+/// What our stdin is to the session.
+struct Keyboard<'a> {
+    is_terminal: bool,
+    /// The terminal, when `~` at the beginning of a line is for us.
+    escapes: Option<&'a RawMode>,
+    /// Whether there is a connection at the moment.
+    phase: &'a watch::Receiver<Phase>,
+}
+
+/// Sends stdin and its end; then never returns, unless the person ends the connection: by an escape, or on a raw terminal by Ctrl-C while there
+/// is no connection that could carry it.
+async fn send(mut stdin: Input, writer: &ChannelWriteHalf<Msg>, keyboard: &Keyboard<'_>) -> Outcome<u8> {
+    let (mut buffer, mut escapes) = (BytesMut::new(), Escapes::Begin);
     loop {
         buffer.reserve(INPUT_BYTES);
         // A read error is an end, as it is for ssh.
         let read = stdin.read_buf(&mut buffer).await.unwrap_or(0);
-        if on_terminal && buffer.contains(&INTERRUPT) && away::is_away(phase) {
+        if keyboard.is_terminal && buffer.contains(&INTERRUPT) && away::is_away(keyboard.phase) {
             return Err(broken("given up while there was no connection"));
         }
-        let sent = if read == 0 { writer.eof().await } else { writer.data_bytes(buffer.split().freeze()).await };
+        let sent = match keyboard.escapes {
+            _ if read == 0 => writer.eof().await,
+            None => writer.data_bytes(buffer.split().freeze()).await,
+            Some(raw) => {
+                for key in escapes.read(&buffer.split()) {
+                    if press(key, writer, raw).await {
+                        return Err(Failure::silent(NO_CONNECTION));
+                    }
+                }
+                Ok(())
+            }
+        };
         if read == 0 || sent.is_err() {
             return std::future::pending().await;
         }
+    }
+}
+
+/// Does what a key wants; whether it ends the connection.
+async fn press(key: Key, writer: &ChannelWriteHalf<Msg>, raw: &RawMode) -> bool {
+    match key {
+        // The reader notices a lost connection.
+        Key::Send(bytes) => drop(writer.data_bytes(bytes).await),
+        Key::Help => show(escape::HELP).await,
+        Key::Suspend => {
+            show("\r\n").await;
+            if raw.suspend().is_ok() {
+                let Size { columns, rows, width, height } = Size::now();
+                let _told = writer.window_change(columns, rows, width, height).await;
+            }
+        }
+        Key::End => {
+            show("\r\nConnection ended.\r\n").await;
+            return true;
+        }
+    }
+    false
+}
+
+/// Says something on a terminal in raw mode.
+async fn show(text: &str) {
+    if let Ok(mut stderr) = Output::stderr() {
+        // Nobody is there to be told that it cannot be shown.
+        let _shown = write(&mut stderr, text.as_bytes()).await;
     }
 }
 
@@ -230,7 +330,25 @@ fn lost(error: russh::Error) -> Failure {
 struct Handler {
     host_key: PublicKey,
     agent_socket: Option<PathBuf>,
+    routes: Routes,
     forwards: JoinSet<()>,
+}
+
+impl Handler {
+    fn new(host_key: &str, agent_socket: Option<PathBuf>, routes: Routes) -> Outcome<Self> {
+        let host_key =
+            PublicKey::from_openssh(host_key).map_err(|_| broken("the deployment's host key for this workspace is not one"))?;
+        Ok(Self { host_key, agent_socket, routes, forwards: JoinSet::new() })
+    }
+
+    /// Joins a channel from the workspace to what it leads to, if anything was agreed on.
+    async fn lead(&mut self, channel: Channel<Msg>, reply: ChannelOpenHandle, to: Option<Reached>) {
+        while self.forwards.try_join_next().is_some() {}
+        match to {
+            Some(to) => drop(self.forwards.spawn(route::lead(channel, reply, to))),
+            None => reply.reject(russh::ChannelOpenFailure::AdministrativelyProhibited).await,
+        }
+    }
 }
 
 impl client::Handler for Handler {
@@ -261,6 +379,32 @@ impl client::Handler for Handler {
                 Err(_) => reply.reject(russh::ChannelOpenFailure::ConnectFailed).await,
             }
         });
+        Ok(())
+    }
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        address: &str,
+        port: u32,
+        _from: &str,
+        _from_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let to = self.routes.of_port(address, port);
+        self.lead(channel, reply, to).await;
+        Ok(())
+    }
+
+    async fn server_channel_open_forwarded_streamlocal(
+        &mut self,
+        channel: Channel<Msg>,
+        path: &str,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let to = self.routes.of_socket(path);
+        self.lead(channel, reply, to).await;
         Ok(())
     }
 }

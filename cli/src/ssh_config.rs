@@ -78,6 +78,8 @@ pub struct HostBlocks<'a> {
     pub suffix: &'a str,
     /// A beginning of host names, besides.
     pub prefix: Option<&'a str>,
+    /// Whether to wait for start scripts, as `ssh --wait` takes it; none leaves it to the template.
+    pub wait: Option<&'a str>,
     /// `-o` options as typed: `Name value` or `Name=value`.
     pub options: &'a [String],
 }
@@ -99,14 +101,14 @@ impl HostBlocks<'_> {
     }
 
     fn block(&self, pattern: &str, form: &str) -> Outcome<String> {
-        let (executable, directory) = (path_text(self.executable)?, path_text(self.directory)?);
+        let proxy = proxy_command((self.executable, self.directory), self.wait, form)?;
         let mut lines = vec![format!("\nHost {pattern}")];
         for option in self.options {
             lines.push(format!("    {}", checked(option)?));
         }
         let known_hosts = self.directory.join(known_hosts::FILE);
         lines.extend([
-            format!("    ProxyCommand {} --global-config {} ssh --stdio {form} %h", shell_word(executable), shell_word(directory)),
+            format!("    ProxyCommand {proxy}"),
             // Starting a workspace may take minutes.
             "    ConnectTimeout 0".to_owned(),
             "    StrictHostKeyChecking yes".to_owned(),
@@ -118,6 +120,17 @@ impl HostBlocks<'_> {
         ]);
         Ok(lines.join("\n") + "\n")
     }
+}
+
+/// The program that leads an SSH client to a workspace: our executable with this configuration directory. `form` are more options of `ssh`.
+///
+/// # Errors
+/// When a path could not stand safely in an SSH configuration.
+pub fn proxy_command((executable, directory): (&Path, &Path), wait: Option<&str>, form: &str) -> Outcome<String> {
+    let (executable, directory) = (shell_word(path_text(executable)?), shell_word(path_text(directory)?));
+    let wait = wait.map(|wait| format!(" --wait={wait}")).unwrap_or_default();
+    let form = if form.is_empty() { String::new() } else { format!(" {form}") };
+    Ok(format!("{executable} --global-config {directory} ssh --stdio{wait}{form} %h"))
 }
 
 /// Reads `Name value` or `Name=value` and gives it as one line.
@@ -151,7 +164,7 @@ fn host_part<'a>(flag: &str, text: &'a str) -> Outcome<&'a str> {
     }
 }
 
-fn path_text(path: &Path) -> Outcome<&str> {
+pub(crate) fn path_text(path: &Path) -> Outcome<&str> {
     // OpenSSH expands `${NAME}` in some places, and nothing keeps it from that.
     let text = path.to_str().filter(|text| !text.chars().any(char::is_control) && !text.contains("${"));
     text.ok_or_else(|| {
@@ -167,7 +180,7 @@ fn shell_word(text: &str) -> String {
 }
 
 /// A word of the configuration itself, in which OpenSSH expands `%` and `${`.
-fn config_word(text: &str) -> String {
+pub(crate) fn config_word(text: &str) -> String {
     format!("\"{}\"", escaped(&text.replace('%', "%%")))
 }
 
@@ -181,7 +194,7 @@ fn escaped(text: &str) -> String {
 ///
 /// # Errors
 /// When the path cannot stand in an SSH configuration.
-fn include(path: &Path) -> Outcome<String> {
+pub(crate) fn include(path: &Path) -> Outcome<String> {
     let mut pattern = String::new();
     for character in path_text(path)?.chars() {
         match character {
@@ -259,6 +272,7 @@ mod tests {
             directory: directory.as_ref(),
             suffix: "berth",
             prefix: None,
+            wait: None,
             options: &options,
         }
         .text()

@@ -57,11 +57,22 @@ impl RawMode {
     pub fn enter() -> io::Result<Self> {
         let before = termios::tcgetattr(io::stdin())?;
         HOOK.call_once(restore_on_panic);
-        let mut raw = before.clone();
-        raw.make_raw();
-        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
-        termios::tcsetattr(io::stdin(), OptionalActions::Drain, &raw)?;
+        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before.clone());
+        make_raw(before)?;
         Ok(Self(()))
+    }
+
+    /// Stops this program, with the terminal as it was, until the shell that started it goes on with it.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn suspend(&self) -> io::Result<()> {
+        restore();
+        rustix::process::kill_current_process_group(rustix::process::Signal::TSTP)?;
+        // From here on we go on.
+        let before = termios::tcgetattr(io::stdin())?;
+        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before.clone());
+        make_raw(before)
     }
 }
 
@@ -69,6 +80,11 @@ impl Drop for RawMode {
     fn drop(&mut self) {
         restore();
     }
+}
+
+fn make_raw(mut terminal: Termios) -> io::Result<()> {
+    terminal.make_raw();
+    Ok(termios::tcsetattr(io::stdin(), OptionalActions::Drain, &terminal)?)
 }
 
 fn restore() {

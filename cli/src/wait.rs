@@ -211,7 +211,7 @@ fn after_failure(job: &Job, build: &Build, typed: &str) -> String {
 }
 
 /// When an agent counts as ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
 pub enum Scripts {
     /// When its start scripts have ended.
     Yes,
@@ -223,13 +223,21 @@ pub enum Scripts {
 }
 
 impl Scripts {
-    fn wanted(self, agent: &Agent) -> bool {
+    /// Whether they are waited for, with a template that wants so or not.
+    #[must_use]
+    pub const fn are_wanted(self, is_blocking: bool) -> bool {
         match self {
             Self::Yes => true,
             Self::No => false,
-            Self::Auto => agent.startup_script_behavior == "blocking",
+            Self::Auto => is_blocking,
         }
     }
+}
+
+/// Whether an agent's template wants its start scripts to have ended before anyone comes.
+#[must_use]
+pub fn is_blocking(agent: &Agent) -> bool {
+    agent.startup_script_behavior == "blocking"
 }
 
 /// Waits until an agent can be reached, and for its start scripts if that is wanted. `typed` names the workspace in what is said.
@@ -240,7 +248,7 @@ pub async fn agent(session: &Session, client: &Client, mut agent: Agent, (typed,
     let mut wait = AgentWait { progress: None, away_since: None, silent_since: None, log: 0 };
     loop {
         match agent.status {
-            AgentStatus::Connected if agent.lifecycle_state.has_started() || !scripts.wanted(&agent) => break,
+            AgentStatus::Connected if agent.lifecycle_state.has_started() || !scripts.are_wanted(is_blocking(&agent)) => break,
             AgentStatus::Connected => {
                 wait.say(session, &format!("Waiting for the start scripts of {}", agent.name));
                 wait.show_log(client, agent.id).await;

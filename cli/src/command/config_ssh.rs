@@ -33,6 +33,9 @@ pub struct Arguments {
     /// A beginning of host names, besides: PREFIXowner--name
     #[arg(long, value_name = "PREFIX")]
     ssh_host_prefix: Option<String>,
+    /// Whether a connection waits for the start scripts: yes, no, or auto, which is what the template says
+    #[arg(long, value_name = "WHEN", value_parser = ["yes", "no", "auto"])]
+    wait: Option<String>,
     /// SSH option for these hosts, e.g. "ForwardAgent yes"; may be repeated
     #[arg(short = 'o', long = "ssh-option", value_name = "OPTION")]
     option: Vec<String>,
@@ -89,13 +92,24 @@ pub(super) fn run(arguments: &Arguments, session: &Session) -> Outcome {
         printer.say(shown.trim_end());
         prompt::confirm(&printer, false, "Write this?")?;
     }
-    needed.iter().try_for_each(|change| change.make())?;
+    needed.iter().try_for_each(|change| change.make().map_err(|failure| by_hand(failure, change, session)))?;
     let files: Vec<String> = needed.iter().map(|change| change.path.display().to_string()).collect();
     printer.say(format_args!("Changed {}.", files.join(" and ")));
     if !arguments.remove {
         printer.hint(format_args!("`ssh NAME.{}`, and with it scp, sftp, rsync, git and your editor", arguments.hostname_suffix));
     }
     Ok(())
+}
+
+/// Some configurations are written by another program, and are read-only: then its line belongs there.
+fn by_hand(failure: Failure, change: &Change, session: &Session) -> Failure {
+    let own = session.config.directory().join(ssh_config::FILE);
+    match ssh_config::include(&own) {
+        Ok(line) if change.path != own => {
+            failure.hint(format!("put this line at the beginning of what makes {}: {line}", change.path.display()))
+        }
+        _ => failure,
+    }
 }
 
 /// What is to be written. Our own file comes first: what the other includes is then there.
@@ -121,6 +135,7 @@ fn blocks(arguments: &Arguments, session: &Session) -> Outcome<String> {
         directory: session.config.directory(),
         suffix: &arguments.hostname_suffix,
         prefix: arguments.ssh_host_prefix.as_deref(),
+        wait: arguments.wait.as_deref(),
         options: &arguments.option,
     }
     .text()

@@ -1,31 +1,32 @@
 //! `berth port-forward`.
 
+mod datagrams;
+mod listen;
+
 use crate::{
-    config::plain,
     connection::{Connection, Wishes},
     failure::{Failure, Outcome},
+    forward::{Forward, Reverse},
     name::{DEFAULT_SUFFIX, HostForm, WorkspaceRef},
     printer::Printer,
     session::Session,
-    signal,
+    signal, ssh_client,
     wait::Scripts,
 };
-use berth_net::Peer;
 use berth_wire::{domain::BuildReason, tunnel::Target};
 use clap::Args;
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    str::FromStr,
-    time::Duration,
-};
+use listen::{Door, Listener};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
-    net::{TcpListener, TcpStream},
     task::JoinSet,
+    time::{sleep, timeout},
 };
 
-/// The pause after a connection could not be taken, as when too many files are open.
-const BREATH: Duration = Duration::from_millis(100);
+/// The pauses between two attempts to get a lost connection back.
+const PAUSES: [Duration; 5] =
+    [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(10)];
+/// How long the end may take.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Which ports of which workspace.
 #[derive(Debug, Args)]
@@ -33,149 +34,123 @@ pub struct Arguments {
     /// [owner/]name[.agent]
     #[arg(value_name = "NAME")]
     workspace: String,
-    /// LOCAL:REMOTE, PORT, or ADDRESS:LOCAL:REMOTE; may be repeated or joined by commas
+    /// LOCAL:REMOTE, PORT, or ADDRESS:LOCAL:REMOTE, ranges such as 8080-8082 too; may be repeated or joined by commas
     #[arg(short = 'p', long, value_name = "PORTS", value_delimiter = ',')]
     tcp: Vec<String>,
-    /// Not possible so far
-    #[arg(long, value_name = "PORTS", hide = true)]
+    /// The same for UDP
+    #[arg(long, value_name = "PORTS", value_delimiter = ',')]
     udp: Vec<String>,
+    /// LOCAL:REMOTE, of which one or both are paths of Unix sockets; may be repeated
+    #[arg(long, value_name = "SOCKETS")]
+    unix: Vec<String>,
+    /// The other way round, as `ssh -R`: a port or socket of the workspace leads here; may be repeated
+    #[arg(short = 'R', long, value_name = "REMOTE:LOCAL")]
+    reverse: Vec<String>,
     /// Do not start a stopped workspace
     #[arg(long)]
     disable_autostart: bool,
 }
 
-/// One forward.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Forward {
-    local: SocketAddr,
-    remote: u16,
-}
-
-impl FromStr for Forward {
-    type Err = Failure;
-
-    fn from_str(text: &str) -> Result<Self, Failure> {
-        let refused = || Failure::usage(format!("--tcp {text:?} names no ports")).hint("write 8080, 8080:80 or 127.0.0.1:8080:80");
-        let port = |text: &str| text.parse::<u16>().map_err(|_| refused());
-        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let (rest, remote) = text.rsplit_once(':').unwrap_or((text, text));
-        let remote = port(remote).and_then(|port| if port == 0 { Err(refused()) } else { Ok(port) })?;
-        let local = match rest.rsplit_once(':') {
-            None => SocketAddr::new(loopback, port(rest)?),
-            Some((address, local)) => {
-                let bare = address.trim_start_matches('[').trim_end_matches(']');
-                let address = if bare == "localhost" { loopback } else { bare.parse().map_err(|_| refused())? };
-                SocketAddr::new(address, port(local)?)
-            }
-        };
-        Ok(Self { local, remote })
+impl Arguments {
+    fn forwards(&self) -> Outcome<(Vec<Forward>, Vec<Reverse>)> {
+        let tcp = self.tcp.iter().map(|text| Forward::tcp(text));
+        let udp = self.udp.iter().map(|text| Forward::udp(text));
+        let unix = self.unix.iter().map(|text| Forward::unix(text).map(|one| vec![one]));
+        let forwards = tcp.chain(udp).chain(unix).collect::<Outcome<Vec<_>>>()?.concat();
+        let reverse = self.reverse.iter().map(|text| Reverse::parse(text)).collect::<Outcome<Vec<_>>>()?;
+        if forwards.is_empty() && reverse.is_empty() {
+            return Err(Failure::usage("no ports are given").hint("`berth port-forward NAME --tcp 8080`"));
+        }
+        Ok((forwards, reverse))
     }
 }
 
-/// Forwards until Ctrl-C.
+/// Forwards until Ctrl-C. A connection that is lost is made again when it is needed.
 pub(super) async fn run(arguments: &Arguments, session: &Session) -> Outcome {
     let reference = WorkspaceRef::from_host(&arguments.workspace, &HostForm { prefix: "", suffix: DEFAULT_SUFFIX })?;
-    if !arguments.udp.is_empty() {
-        return Err(Failure::usage("UDP cannot be forwarded yet").hint("use --tcp"));
-    }
-    if arguments.tcp.is_empty() {
-        return Err(Failure::usage("no ports are given").hint("`berth port-forward NAME --tcp 8080`"));
-    }
-    let forwards: Vec<Forward> = arguments.tcp.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
-    let mut listeners = Vec::new();
-    for forward in forwards {
-        listeners.push((listen(forward).await?, forward));
-    }
+    let (forwards, reverse) = arguments.forwards()?;
+    let printer = session.printer;
+    let listeners = listeners(forwards, !reverse.is_empty(), printer).await?;
     crate::log::to_directory(None, session)?;
     let wishes = Wishes { start: (!arguments.disable_autostart).then_some(BuildReason::SshConnection), scripts: Scripts::No };
-    let connection = Connection::open(session, &reference, wishes).await?;
-    for (listener, forward) in &listeners {
-        let local = listener.local_addr().unwrap_or(forward.local);
-        session.printer.say(format_args!("{local} here is port {} in {reference}", forward.remote));
+    let connection = Arc::new(Connection::to(session, reference.clone(), wishes)?);
+    // The workspace is brought up, and what is wrong is said, before the first connection comes.
+    drop(connection.open_first(&Target::Ping).await?);
+    for listener in &listeners {
+        printer.say(format_args!("{} here is {} in {reference}", listener.here(), listener.forward.there()));
     }
-    session.printer.say("Ctrl-C ends it.");
-    let ended = serve(listeners, &connection.peer, session.printer).await;
-    connection.close().await;
-    ended
-}
-
-async fn listen(forward: Forward) -> Outcome<TcpListener> {
-    TcpListener::bind(forward.local).await.map_err(|error| {
-        let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                format!("choose another local port: --tcp {}:{}", forward.local.port().wrapping_add(1).max(1024), forward.remote)
-            }
-            io::ErrorKind::PermissionDenied => {
-                format!("ports below 1024 are root's: --tcp {}:{}", 8000 + forward.local.port() % 1000, forward.remote)
-            }
-            _ => "choose another local address".to_owned(),
-        };
-        Failure::new(format!("cannot listen at {}: {}", forward.local, plain(&error))).hint(hint)
-    })
-}
-
-async fn serve(listeners: Vec<(TcpListener, Forward)>, peer: &Peer, printer: Printer) -> Outcome {
     let mut tasks = JoinSet::new();
-    for (listener, forward) in listeners {
-        tasks.spawn(accept(listener, forward.remote, peer.clone(), printer));
+    for listener in listeners {
+        let door = Arc::new(Door::new(Arc::clone(&connection), &listener.forward, printer));
+        tasks.spawn(listener.serve(door));
     }
-    tokio::select! {
-        // Ctrl-C is how this ends.
-        _ = signal::ended() => Ok(()),
-        reason = peer.closed() => Err(Failure::new(format!("the connection to the workspace ended: {reason}")).hint("start it again")),
+    if !reverse.is_empty() {
+        tasks.spawn(lead_back(Arc::clone(&connection), reference.to_string(), reverse, printer));
     }
+    printer.say("Ctrl-C ends it.");
+    // Ctrl-C is how this ends.
+    let _code = signal::ended().await;
+    tasks.shutdown().await;
+    let _heard = timeout(FAREWELL, connection.close()).await;
+    Ok(())
 }
 
-/// Takes connections for ever. Those it took end with it.
-async fn accept(listener: TcpListener, port: u16, peer: Peer, printer: Printer) {
-    let mut connections = JoinSet::new();
+/// Listens everywhere. What cannot be had is said, for each by itself, and the rest goes on.
+async fn listeners(forwards: Vec<Forward>, has_others: bool, printer: Printer) -> Outcome<Vec<Listener>> {
+    let (mut listeners, mut failures) = (Vec::new(), Vec::new());
+    for forward in forwards {
+        match Listener::bind(forward).await {
+            Ok(listener) => listeners.push(listener),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    if listeners.is_empty() && !has_others && failures.len() < 2 {
+        return failures.pop().map_or_else(|| Ok(listeners), Err);
+    }
+    for failure in &failures {
+        printer.warn(failure);
+        failure.next().into_iter().for_each(|hint| printer.hint(hint));
+    }
+    if listeners.is_empty() && !has_others {
+        return Err(Failure::new(format!("none of {} ports can be listened at", failures.len())).hint("the lines above say why"));
+    }
+    Ok(listeners)
+}
+
+/// Holds an SSH session for what is forwarded from the workspace to here, and another one when it breaks.
+async fn lead_back(connection: Arc<Connection>, name: String, reverse: Vec<Reverse>, printer: Printer) {
+    let mut attempt = 0;
+    let mut was_up = false;
     loop {
-        tokio::select! {
-            taken = listener.accept() => match taken {
-                Ok((socket, _)) => drop(connections.spawn(forward(socket, port, peer.clone(), printer))),
-                Err(error) => {
-                    printer.warn(format_args!("cannot take a connection: {}", plain(&error)));
-                    tokio::time::sleep(BREATH).await;
-                }
-            },
-            Some(_) = connections.join_next() => {}
+        let mut up = false;
+        let held = hold(&connection, &reverse, |lines| {
+            if !was_up {
+                lines.iter().for_each(|line| printer.say(format_args!("{line}")));
+            }
+            up = true;
+        });
+        let failure = held.await;
+        if up {
+            (was_up, attempt) = (true, 0);
+            printer.warn(format_args!("the forwards from {name} broke: {failure}; connecting again"));
+        } else if attempt == 0 {
+            printer.warn(format_args!("the forwards from {name} do not stand: {failure}"));
+            failure.next().into_iter().for_each(|hint| printer.hint(hint));
         }
+        sleep(PAUSES.get(attempt).copied().unwrap_or(Duration::from_secs(10))).await;
+        attempt = (attempt + 1).min(PAUSES.len());
     }
 }
 
-async fn forward(mut socket: TcpStream, port: u16, peer: Peer, printer: Printer) {
-    // Without it, small packets wait for each other.
-    let _set = socket.set_nodelay(true);
-    let joined = match peer.open(Target::Tcp { port }).await {
-        Ok(stream) => berth_net::splice(stream, &mut socket).await,
-        Err(error) => Err(error),
+/// Returns when the session broke, and why.
+async fn hold(connection: &Connection, reverse: &[Reverse], up: impl FnOnce(&[String]) + Send) -> Failure {
+    let held = async {
+        let opened = connection.open(&Target::Ssh).await?;
+        let routes = ssh_client::Routes::new(reverse);
+        let held = ssh_client::hold(opened.stream, &opened.ssh_host_key, &routes).await?;
+        up(&held.lines);
+        Ok(held.ended().await)
     };
-    if let Err(error) = joined
-        && matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::PermissionDenied)
-    {
-        printer.warn(format_args!("port {port}: {error}"));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ports_are_read_in_each_form() {
-        let read = |text: &str| {
-            text.parse::<Forward>()
-                .map(|forward| format!("{}>{}", forward.local, forward.remote))
-                .map_err(|failure| failure.to_string())
-        };
-        assert_eq!(read("8080").unwrap(), "127.0.0.1:8080>8080");
-        assert_eq!(read("8080:80").unwrap(), "127.0.0.1:8080>80");
-        assert_eq!(read("0:80").unwrap(), "127.0.0.1:0>80");
-        assert_eq!(read("0.0.0.0:8080:80").unwrap(), "0.0.0.0:8080>80");
-        assert_eq!(read("localhost:8080:80").unwrap(), "127.0.0.1:8080>80");
-        assert_eq!(read("[::1]:8080:80").unwrap(), "[::1]:8080>80");
-        for text in ["", "0", "x", "80:", ":80", "1:2:3", "70000", "host:80:80", "80:0"] {
-            assert!(read(text).is_err(), "{text:?}");
-        }
-    }
+    let held: Pin<Box<dyn Future<Output = Outcome<Failure>> + Send>> = Box::pin(held);
+    held.await.unwrap_or_else(|failure| failure)
 }

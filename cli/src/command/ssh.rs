@@ -5,19 +5,22 @@ mod network_info;
 use crate::{
     away,
     connection::{Connection, Wishes},
-    dial::OwnEndpoint,
     failure::{Failure, NO_CONNECTION, Outcome},
+    forward::Reverse,
     known_hosts,
     name::{DEFAULT_SUFFIX, HostForm, WorkspaceRef},
     session::Session,
     signal,
     splice::{self, End, Input, Output, Traffic},
-    ssh_client::{self, Wish},
+    ssh_client::{self, Routes, Wish},
     terminal,
     wait::Scripts,
 };
 use berth_net::Resumable;
-use berth_wire::{domain::BuildReason, tunnel::Service};
+use berth_wire::{
+    domain::BuildReason,
+    tunnel::{Service, Target},
+};
 use clap::Args;
 use network_info::NetworkInfo;
 use std::{path::PathBuf, sync::Arc};
@@ -52,6 +55,12 @@ pub struct Arguments {
     /// Let the workspace use your SSH agent
     #[arg(short = 'A', long)]
     forward_agent: bool,
+    /// A port or socket of the workspace leads here, as with ssh: [ADDRESS:]PORT:HOST:PORT; may be repeated
+    #[arg(short = 'R', long, value_name = "REMOTE:LOCAL", conflicts_with = "stdio")]
+    remote_forward: Vec<String>,
+    /// The key that begins an escape such as `~.`, or none
+    #[arg(long, value_name = "~|none", default_value = "~", value_parser = ["~", "none"], hide_possible_values = true)]
+    escape_char: String,
     /// Set a variable on the other side
     #[arg(short, long, value_name = "NAME=VALUE")]
     env: Vec<String>,
@@ -96,16 +105,18 @@ async fn connect(arguments: &Arguments, session: &Session, reference: &Workspace
     };
     let scripts = if arguments.no_wait { Scripts::No } else { arguments.wait };
     let wishes = Wishes { start: (!arguments.disable_autostart).then_some(reason), scripts };
-    let connection = Connection::open(session, reference, wishes).await?;
-    let dial = Arc::new(OwnEndpoint::new(&connection, session.client()?));
-    let stream = Resumable::open(Arc::clone(&dial), Service::Ssh);
+    let connection = Arc::new(Connection::to(session, reference.clone(), wishes)?);
+    let target = Target::Session { of: Service::Ssh };
+    let ssh_host_key = connection.prepare(&target).await?;
+    let stream = Resumable::open(Arc::clone(&connection), Service::Ssh);
     let phase = stream.phase();
     let ended = if arguments.stdio {
+        known_hosts::pin(&session.config, &arguments.host, &ssh_host_key)?;
         let info = arguments.network_info_dir.as_deref().map(|directory| NetworkInfo { directory, interval });
-        proxy(session, (&connection, stream, &dial), &arguments.host, info).await
+        proxy(&connection, stream, &arguments.host, info).await
     } else {
         tokio::select! {
-            ended = ssh_client::run(stream, &connection.ticket.ssh_host_key, &wish) => ended,
+            ended = ssh_client::run(stream, &ssh_host_key, &wish, |line| session.printer.say(line)) => ended,
             () = away::tell(phase.clone(), session.printer) => Err(Failure::silent(NO_CONNECTION)),
         }
     };
@@ -137,17 +148,13 @@ fn wish(arguments: &Arguments, session: &Session) -> Outcome<Wish> {
         (false, _) => None,
     };
     let term = environment.get("TERM").unwrap_or("dumb").to_owned();
-    Ok(Wish { command, terminal: wanted.then_some(term), variables, agent_socket })
+    let routes = arguments.remote_forward.iter().map(|text| Reverse::parse(text)).collect::<Outcome<Vec<_>>>()?;
+    let (routes, escapes) = (Routes::new(&routes), arguments.escape_char != "none");
+    Ok(Wish { command, terminal: wanted.then_some(term), variables, agent_socket, routes, escapes })
 }
 
-/// Joins our stdin and stdout to the workspace's SSH server. Its host key is pinned before the first byte of its answer passes.
-async fn proxy(
-    session: &Session,
-    (connection, stream, dial): (&Connection, Resumable, &OwnEndpoint),
-    host: &str,
-    info: Option<NetworkInfo<'_>>,
-) -> Outcome<u8> {
-    known_hosts::pin(&session.config, host, &connection.ticket.ssh_host_key)?;
+/// Joins our stdin and stdout to the workspace's SSH server. Its host key was pinned before, so that no byte of its answer passes first.
+async fn proxy(connection: &Connection, stream: Resumable, host: &str, info: Option<NetworkInfo<'_>>) -> Outcome<u8> {
     let traffic = Traffic::default();
     let closed = |error| {
         Failure::new(format!("stdin or stdout is closed: {error}")).hint("--stdio is for the ProxyCommand of an SSH client")
@@ -156,7 +163,7 @@ async fn proxy(
     let joined = async { Ok(splice::join(stream, local, &traffic).await) };
     let end = tokio::select! {
         end = signal::unless_ended(joined, || {}) => end?,
-        never = network_info::report(info, || dial.peer(), &traffic) => never,
+        never = network_info::report(info, connection, &traffic) => never,
     };
     match end {
         End::Remote | End::Local => Ok(0),

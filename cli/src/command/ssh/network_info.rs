@@ -1,10 +1,10 @@
 //! The file that IDE extensions read to show how a connection goes.
 
 use crate::{
+    connection::Connection,
     failure::{Failure, Outcome},
     splice::{End, Traffic},
 };
-use berth_net::Peer;
 use serde::Serialize;
 use std::{collections::BTreeMap, path::Path, sync::atomic::Ordering, time::Duration};
 
@@ -30,8 +30,8 @@ struct Report {
     using_coder_connect: bool,
 }
 
-/// Writes the file again and again, named after the SSH client that started us; never returns. `peer` gives the connection at hand.
-pub(super) async fn report(info: Option<NetworkInfo<'_>>, peer: impl Fn() -> Peer, traffic: &Traffic) -> End {
+/// Writes the file again and again, named after the SSH client that started us; never returns.
+pub(super) async fn report(info: Option<NetworkInfo<'_>>, connection: &Connection, traffic: &Traffic) -> End {
     let (Some(info), Some(client)) = (info, rustix::process::getppid()) else { return std::future::pending().await };
     let path = info.directory.join(format!("{}.json", client.as_raw_nonzero()));
     let (mut up, mut down) = (0, 0);
@@ -42,8 +42,8 @@ pub(super) async fn report(info: Option<NetworkInfo<'_>>, peer: impl Fn() -> Pee
         let seconds = info.interval.as_secs().max(1);
         let rates = (now.0.saturating_sub(up) / seconds, now.1.saturating_sub(down) / seconds);
         (up, down) = now;
-        let Some(way) = peer().path() else { continue };
-        let milliseconds = way.rtt.as_secs_f64() * 1000.0;
+        let Some(way) = connection.look().await else { continue };
+        let milliseconds = way.milliseconds;
         let report = Report {
             p2p: way.direct,
             latency: milliseconds,
