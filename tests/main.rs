@@ -21,6 +21,7 @@ mod harness;
 mod moto;
 mod mux;
 mod network;
+mod network_tools;
 mod parameter;
 mod relay;
 mod repair;

@@ -5,6 +5,7 @@ mod builds;
 mod cancel;
 mod completion;
 mod config_ssh;
+mod cp;
 mod create;
 mod delete;
 mod doctor;
@@ -13,6 +14,8 @@ mod login;
 mod logout;
 mod logs;
 mod mux;
+mod netcheck;
+mod open;
 mod ping;
 mod port_forward;
 mod rename;
@@ -22,10 +25,12 @@ mod retry;
 mod schedule;
 mod server;
 mod show;
+mod speedtest;
 mod ssh;
 mod start;
 mod state;
 mod stop;
+mod support;
 mod templates;
 mod tokens;
 mod update;
@@ -118,10 +123,24 @@ pub enum Verb {
     Ssh(Box<ssh::Arguments>),
     /// Let plain `ssh NAME.berth` work, and with it scp, rsync, git and IDEs
     ConfigSsh(config_ssh::Arguments),
+    /// Copy files and directories to and from a workspace
+    Cp(cp::Arguments),
+    /// Run scp with workspaces: NAME:PATH
+    Scp(cp::Stock),
+    /// Run rsync with workspaces: NAME:PATH
+    Rsync(cp::Stock),
+    /// Open a workspace in an editor on this machine
+    Open(open::Arguments),
     /// Forward ports and sockets to a workspace, and back
     PortForward(port_forward::Arguments),
     /// Measure the way to a workspace
     Ping(ping::Arguments),
+    /// Measure how much the way to a workspace carries
+    Speedtest(speedtest::Arguments),
+    /// Look at this machine's network: UDP, NAT, the relay, proxies
+    Netcheck(netcheck::Arguments),
+    /// Collect what whoever helps you needs to know
+    Support(support::Arguments),
     /// Show and end the process in the background that holds connections
     #[command(hide = true)]
     Mux(mux::Arguments),
@@ -203,8 +222,15 @@ async fn perform(verb: Verb, session: &Session) -> Outcome {
         Verb::Cancel(arguments) => cancel::run(&arguments, session).await,
         Verb::Ssh(arguments) => ssh::run(*arguments, session).await,
         Verb::ConfigSsh(arguments) => config_ssh::run(&arguments, session),
+        Verb::Cp(arguments) => cp::run(&arguments, session),
+        Verb::Scp(arguments) => cp::scp(&arguments, session),
+        Verb::Rsync(arguments) => cp::rsync(&arguments, session),
+        Verb::Open(arguments) => open::run(&arguments, session).await,
         Verb::PortForward(arguments) => port_forward::run(&arguments, session).await,
         Verb::Ping(arguments) => ping::run(&arguments, session).await,
+        Verb::Speedtest(arguments) => speedtest::run(&arguments, session).await,
+        Verb::Netcheck(arguments) => netcheck::run(&arguments, session).await,
+        Verb::Support(arguments) => support::run(&arguments, session).await,
         Verb::Mux(arguments) => mux::run(&arguments, session).await,
         Verb::Doctor(arguments) => doctor::run(&arguments, session).await,
     }
@@ -292,6 +318,13 @@ mod tests {
             "berth port-forward dev --tcp 8080,9000-9002:3000-3002 --udp 53:5353 --unix ./a:/b -R 3000 -R 9000:localhost:80",
             "berth ssh dev -R 3000 -A --escape-char none",
             "berth ping dev -n 3 -t 2s --wait 1s",
+            "berth speedtest dev -d up -t 10 -o json",
+            "berth netcheck -o json",
+            "berth support bundle dev -O out.zip",
+            "berth cp -p a b dev:c",
+            "berth scp -r a dev:b",
+            "berth rsync -avz --delete a/ dev:b/",
+            "berth open vscode dev /src -o json",
             "berth config-ssh --wait yes --ssh-host-prefix b- --hostname-suffix example -o ForwardAgent=yes",
             "berth mux status",
         ] {

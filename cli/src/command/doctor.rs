@@ -1,21 +1,21 @@
 //! `berth doctor`: looks at a deployment from outside, as an endpoint and a browser would, and says what to do where something is wrong.
 
-mod api;
-mod finding;
+pub(super) mod api;
+pub(super) mod finding;
 mod name;
-mod place;
-mod relay;
+pub(super) mod place;
+pub(super) mod relay;
 
 use crate::{
     config::normalize_url,
     failure::{Failure, Outcome},
-    printer::{Format, FormatFlag},
+    printer::{Format, FormatFlag, Printer, Progress},
     session::Session,
 };
 use berth_client::Client;
 use clap::Args;
 use finding::{Finding, Verdict};
-use futures_util::{StreamExt, future::LocalBoxFuture, stream};
+use futures_util::{Stream, StreamExt, future::LocalBoxFuture, stream};
 use place::{Place, Role};
 use serde::Serialize;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub struct Arguments {
 
 /// What `-o json` shows.
 #[derive(Debug, Serialize)]
-struct Report {
+pub(super) struct Report {
     url: String,
     healthy: bool,
     findings: Vec<Finding>,
@@ -47,6 +47,16 @@ pub(super) async fn run(arguments: &Arguments, session: &Session) -> Outcome {
         Some(url) => normalize_url(url)?,
         None => session.config.deployment()?.url,
     };
+    let is_table = arguments.format.output == Format::Table;
+    let report = examine(url, session, is_table).await?;
+    if !is_table {
+        session.printer.json(&report)?;
+    }
+    report.verdict()
+}
+
+/// Looks at the deployment at `url`; prints each finding as it comes if it is told to.
+pub(super) async fn examine(url: String, session: &Session, prints: bool) -> Outcome<Report> {
     let client = Client::new(&url, None)?;
     let place = Place::parse(&url).ok_or_else(|| Failure::usage(format!("{url:?} names no host")))?;
     let mut progress = session.printer.progress();
@@ -56,25 +66,38 @@ pub(super) async fn run(arguments: &Arguments, session: &Session) -> Outcome {
     let relay = relay_url.as_deref().and_then(Place::parse);
     progress.stage("Looking at names, certificates and the relay");
     let all = stream::iter(checks(&client, &place, relay.as_ref())).buffered(usize::MAX);
+    collect(url, stream::iter(heard.findings).chain(all), (&progress, session.printer), prints).await
+}
+
+/// Takes findings as they come.
+pub(super) async fn collect(
+    url: String,
+    findings: impl Stream<Item = Finding>,
+    (progress, printer): (&Progress, Printer),
+    prints: bool,
+) -> Outcome<Report> {
     let mut report = Report { url, healthy: true, findings: Vec::new() };
-    let mut findings = std::pin::pin!(stream::iter(heard.findings).chain(all));
+    let mut findings = std::pin::pin!(findings);
     while let Some(finding) = findings.next().await {
-        if arguments.format.output == Format::Table {
-            progress.clear_of(|| session.printer.data(&finding))?;
+        if prints {
+            progress.clear_of(|| printer.data(&finding))?;
         }
+        report.healthy &= finding.verdict != Verdict::Fail;
         report.findings.push(finding);
     }
-    drop(progress);
-    let failed = report.findings.iter().filter(|finding| finding.verdict == Verdict::Fail).count();
-    report.healthy = failed == 0;
-    if arguments.format.output == Format::Json {
-        session.printer.json(&report)?;
+    Ok(report)
+}
+
+impl Report {
+    /// What the command ends with.
+    pub(super) fn verdict(&self) -> Outcome {
+        let failed = self.findings.iter().filter(|finding| finding.verdict == Verdict::Fail).count();
+        if failed == 0 {
+            return Ok(());
+        }
+        let says = format!("{failed} of {} checks failed", self.findings.len());
+        Err(Failure::new(says).hint("each says below it what to do; the first one is often the cause of the others"))
     }
-    if failed == 0 {
-        return Ok(());
-    }
-    let says = format!("{failed} of {} checks failed", report.findings.len());
-    Err(Failure::new(says).hint("each says below it what to do; the first one is often the cause of the others"))
 }
 
 /// All checks but the API's own, in the order of the report; each begins at once.
@@ -103,7 +126,7 @@ fn checks<'a>(client: &'a Client, api: &'a Place, relay: Option<&'a Place>) -> V
 }
 
 /// A check that may take [`PATIENCE`] and no longer.
-async fn within(check: &'static str, target: &str, work: impl Future<Output = Finding>) -> Finding {
+pub(super) async fn within(check: &'static str, target: &str, work: impl Future<Output = Finding>) -> Finding {
     let late = || Finding::new(check, target, Verdict::Fail, format!("no answer in {} seconds", PATIENCE.as_secs()));
     let hint = "is something in between that drops packets without a word, such as a firewall or a security group?";
     tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| late().hint(hint))

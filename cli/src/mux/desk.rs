@@ -179,7 +179,8 @@ impl Desk {
         }
         let lost = |why: String| Refused::Failed(Failure::new(why));
         let made = timeout(RESUMES_WITHIN, tailnet.resume(&live.ticket, target)).await;
-        let (peer, stream) = made.map_err(|_| lost("the agent does not answer".to_owned()))?.map_err(|error| lost(error.to_string()))?;
+        let (peer, stream) =
+            made.map_err(|_| lost("the agent does not answer".to_owned()))?.map_err(|error| lost(error.to_string()))?;
         (live.peer, live.heard) = (peer, Instant::now());
         slot.touch();
         Ok(Opened { stream, ssh_host_key: live.ticket.ssh_host_key.clone(), agent, use_of_it: Use::of(slot) })

@@ -92,10 +92,10 @@ pub async fn serve(place: &Place, settings: Settings, ready: impl FnOnce(Standin
     };
     // From here on another one may take the place.
     drop(listening);
-    while !terminated {
+    if !terminated {
         tokio::select! {
-            left = clients.join_next() => if left.is_none() { break },
-            _ = &mut ended => break,
+            () = async { while clients.join_next().await.is_some() {} } => {}
+            _ = &mut ended => {}
         }
     }
     clients.shutdown().await;

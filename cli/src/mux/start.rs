@@ -45,7 +45,8 @@ impl Settings {
             Some("off") => true,
             Some(other) => return Err(Failure::usage(format!("BERTH_MUX={other:?} is neither on nor off"))),
         };
-        if is_off || deployment.token.is_none() {
+        // What one command wants of the relays is not for the others.
+        if is_off || deployment.token.is_none() || config.relay.is_some() {
             return Ok(None);
         }
         let idle = config.environment.get("BERTH_MUX_IDLE").map_or(Ok(IDLE), duration)?;

@@ -17,6 +17,8 @@ pub struct Discovered {
     pub address: SocketAddr,
     /// The address of this machine's interface that they left by.
     pub local: IpAddr,
+    /// The port that they left by: the other one, seen from outside, is another where a NAT changes ports.
+    pub local_port: u16,
     /// How long it took, the handshake included.
     pub took: Duration,
 }
@@ -42,6 +44,7 @@ pub async fn discover(host: &str, server: SocketAddr, tls: rustls::ClientConfig)
     let any = if server.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
     let local = way_to(any, server)?;
     let endpoint = noq::Endpoint::client(SocketAddr::new(any, 0))?;
+    let local_port = endpoint.local_addr()?.port();
     let began = Instant::now();
     let connection = QuicClient::new(endpoint.clone(), tls).create_conn(server, host).await;
     let connection = connection.map_err(|error| DiscoveryError::Silent(root_cause(&error)))?;
@@ -49,7 +52,7 @@ pub async fn discover(host: &str, server: SocketAddr, tls: rustls::ClientConfig)
     let took = began.elapsed();
     connection.close(iroh_relay::quic::QUIC_ADDR_DISC_CLOSE_CODE, iroh_relay::quic::QUIC_ADDR_DISC_CLOSE_REASON);
     endpoint.wait_idle().await;
-    Ok(Discovered { address: SocketAddr::new(seen.ip().to_canonical(), seen.port()), local, took })
+    Ok(Discovered { address: SocketAddr::new(seen.ip().to_canonical(), seen.port()), local, local_port, took })
 }
 
 /// Which of our addresses packets to `server` have. Sends none.
@@ -97,6 +100,7 @@ mod tests {
         };
         let seen = discover("localhost", address, client(roots)).await.unwrap();
         assert_eq!((seen.address.ip(), seen.local), (Ipv4Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()));
+        assert_eq!(seen.address.port(), seen.local_port, "nothing changes ports here");
         let error = discover("localhost", address, client(RootCertStore::empty())).await.unwrap_err();
         assert!(error.to_string().starts_with("no answer: "), "{error}");
         server.shutdown().await.unwrap();

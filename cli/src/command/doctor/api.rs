@@ -14,14 +14,14 @@ const SKEW_WARN_SECONDS: i64 = 30;
 const SKEW_FAIL_SECONDS: i64 = 300;
 
 /// What the API said of itself.
-pub(super) struct Said {
-    pub(super) findings: Vec<Finding>,
+pub(in crate::command) struct Said {
+    pub(in crate::command) findings: Vec<Finding>,
     /// Where its relay is; `None` when it did not say.
-    pub(super) relay_url: Option<String>,
+    pub(in crate::command) relay_url: Option<String>,
 }
 
 /// Asks the API who it is.
-pub(super) async fn ask(client: &Client) -> Said {
+pub(in crate::command) async fn ask(client: &Client) -> Said {
     const CHECK: &str = "api";
     let (target, heard) = (client.base_url(), OnceLock::new());
     let work = async {

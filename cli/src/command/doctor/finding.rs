@@ -7,7 +7,7 @@ use std::fmt;
 /// How it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Verdict {
+pub(in crate::command) enum Verdict {
     /// As it should be.
     Ok,
     /// It works, and something about it is worth knowing.
@@ -20,25 +20,30 @@ pub(super) enum Verdict {
 
 /// One line of the report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Finding {
+pub(in crate::command) struct Finding {
     /// What was looked at: `dns`, `tls`, `api`, `clock`, `relay`, `udp`, `websocket`, `apps`.
-    pub(super) check: &'static str,
+    pub(in crate::command) check: &'static str,
     /// The host or URL.
-    pub(super) target: String,
-    pub(super) verdict: Verdict,
+    pub(in crate::command) target: String,
+    pub(in crate::command) verdict: Verdict,
     /// What it means.
-    pub(super) says: String,
+    pub(in crate::command) says: String,
     /// What to do next.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) hint: Option<String>,
+    pub(in crate::command) hint: Option<String>,
 }
 
 impl Finding {
-    pub(super) fn new(check: &'static str, target: impl Into<String>, verdict: Verdict, says: impl Into<String>) -> Self {
+    pub(in crate::command) fn new(
+        check: &'static str,
+        target: impl Into<String>,
+        verdict: Verdict,
+        says: impl Into<String>,
+    ) -> Self {
         Self { check, target: target.into(), verdict, says: says.into(), hint: None }
     }
 
-    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(in crate::command) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }

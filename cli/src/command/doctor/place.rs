@@ -10,7 +10,7 @@ const ANY_APP: &str = "berth-doctor.";
 
 /// What a host is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
+pub(in crate::command) enum Role {
     Api,
     Relay,
     Apps,
@@ -18,15 +18,15 @@ pub(super) enum Role {
 
 /// Where something is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) encrypted: bool,
-    pub(super) host: String,
-    pub(super) port: u16,
+pub(in crate::command) struct Place {
+    pub(in crate::command) encrypted: bool,
+    pub(in crate::command) host: String,
+    pub(in crate::command) port: u16,
 }
 
 impl Place {
     /// Reads a URL's scheme, host and port.
-    pub(super) fn parse(url: &str) -> Option<Self> {
+    pub(in crate::command) fn parse(url: &str) -> Option<Self> {
         let url: http::Uri = url.parse().ok()?;
         let encrypted = url.scheme_str()? == "https";
         let host = url.host()?.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
@@ -34,15 +34,15 @@ impl Place {
     }
 
     /// Whether it is found by DNS.
-    pub(super) fn has_name(&self) -> bool {
+    pub(in crate::command) fn has_name(&self) -> bool {
         self.address().is_none() && self.host != "localhost"
     }
 
-    pub(super) fn is_loopback(&self) -> bool {
+    pub(in crate::command) fn is_loopback(&self) -> bool {
         self.host == "localhost" || self.address().is_some_and(|address| address.is_loopback())
     }
 
-    pub(super) fn is_at(&self, other: &Self) -> bool {
+    pub(in crate::command) fn is_at(&self, other: &Self) -> bool {
         self.host == other.host && self.port == other.port
     }
 
@@ -51,7 +51,7 @@ impl Place {
     }
 
     /// `https://host`, with the port where it is not the usual one.
-    pub(super) fn url(&self) -> String {
+    pub(in crate::command) fn url(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         match (self.encrypted, self.port) {
             (true, 443) => format!("https://{host}"),
@@ -62,12 +62,12 @@ impl Place {
     }
 
     /// Where a deployment on AWS has its relay, for when the API does not tell.
-    pub(super) fn usual_relay(&self) -> Option<String> {
+    pub(in crate::command) fn usual_relay(&self) -> Option<String> {
         (self.encrypted && self.has_name()).then(|| format!("https://{RELAY}{}", self.host))
     }
 
     /// A name of a web app, when the deployment has its hosts where one on AWS has them.
-    pub(super) fn apps(&self, relay: &Self) -> Option<Self> {
+    pub(in crate::command) fn apps(&self, relay: &Self) -> Option<Self> {
         let is_usual = self.has_name() && relay.host.strip_prefix(RELAY) == Some(&self.host);
         is_usual.then(|| Self { host: format!("{ANY_APP}{APPS}{}", self.host), ..relay.clone() })
     }

@@ -17,7 +17,7 @@ const DISCOVERY: Duration = Duration::from_secs(4);
 const SOCKET_PATH: &str = "/api/v2/relay/watch";
 
 /// Whether the relay answers at all.
-pub(super) async fn answers(relay: &Place) -> Finding {
+pub(in crate::command) async fn answers(relay: &Place) -> Finding {
     const CHECK: &str = "relay";
     let url = relay.url();
     let found = |verdict, says: String| Finding::new(CHECK, &url, verdict, says);
@@ -39,7 +39,7 @@ pub(super) async fn answers(relay: &Place) -> Finding {
 }
 
 /// Whether the relay answers over UDP, and what it tells of the way to us. Nobody depends on it: without, connections go through the relay.
-pub(super) async fn discovers(relay: &Place) -> Finding {
+pub(in crate::command) async fn discovers(relay: &Place) -> Finding {
     const CHECK: &str = "udp";
     let target = format!("{}:{DISCOVERY_PORT}", relay.host);
     if !relay.encrypted {
@@ -77,7 +77,7 @@ fn directness(seen: &Discovered) -> String {
 }
 
 /// Whether a websocket gets through to the relay under the API's name: followed logs and watched workspaces need it.
-pub(super) async fn upgrades(client: &Client) -> Finding {
+pub(in crate::command) async fn upgrades(client: &Client) -> Finding {
     const CHECK: &str = "websocket";
     let target = format!("{}{SOCKET_PATH}", client.base_url());
     let failed = |says: String| Finding::new(CHECK, &target, Verdict::Fail, says);
@@ -109,7 +109,12 @@ mod tests {
     #[test]
     fn a_nat_is_told_from_an_address_of_our_own() {
         let seen = |address: &str, local: &str| {
-            directness(&Discovered { address: address.parse().unwrap(), local: local.parse().unwrap(), took: Duration::ZERO })
+            directness(&Discovered {
+                address: address.parse().unwrap(),
+                local: local.parse().unwrap(),
+                local_port: 1,
+                took: Duration::ZERO,
+            })
         };
         assert!(seen("203.0.113.7:1", "10.0.0.2").contains("behind a NAT"));
         assert!(seen("203.0.113.7:1", "203.0.113.7").contains("our own address"));
