@@ -10,11 +10,11 @@
 //!                           replies)    └─ forward   sockets, in both directions
 //! ```
 //!
-//! One limit comes from russh 0.65: it enlarges a channel's receive window when data arrives, not when it is consumed. A consumer that stops
-//! reading therefore holds [`CHANNEL_MESSAGES_MAX`] messages and then the whole connection, not only its channel.
+//! A consumer that stops reading holds its own channel only; see [`flow`] for how.
 
 mod connection;
 mod environment;
+mod flow;
 mod forward;
 mod guarded;
 mod pump;
@@ -44,8 +44,8 @@ pub(crate) use environment::resolve_path;
 use connection::Connection;
 use guarded::Guarded;
 
-/// Messages (of at most 32 KiB) from the client that wait for one channel's consumer.
-pub const CHANNEL_MESSAGES_MAX: usize = 256;
+/// Messages (of at most 32 KiB) from the client that wait for one channel's task, which takes them off as they come.
+const CHANNEL_MESSAGES_MAX: usize = 64;
 
 /// Bytes sent or received before the server asks for new keys. The stream is already inside QUIC's own encryption, and a client may ask earlier.
 const REKEY_BYTES: usize = usize::MAX >> usize::BITS.saturating_sub(34);
@@ -187,6 +187,7 @@ fn protocol(key: PrivateKey) -> russh::server::Config {
         auth_rejection_time_initial: Some(Duration::ZERO),
         keys: vec![key],
         channel_buffer_size: CHANNEL_MESSAGES_MAX,
+        window_size: flow::WINDOW_BYTES,
         limits: Limits { rekey_write_limit: REKEY_BYTES, rekey_read_limit: REKEY_BYTES, rekey_time_limit: REKEY_AFTER },
         preferred: Preferred {
             kex: Cow::Borrowed(KEX_ORDER),

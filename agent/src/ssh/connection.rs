@@ -11,7 +11,8 @@ use russh::{Channel, ChannelId, Pty as Opcode};
 use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::forward::{self, Forwards, Target};
+use super::flow::Flow;
+use super::forward::{self, Client, Forwards, Target};
 use super::session::{self, Program, Started, Wishes};
 use super::terminal::{self, TerminalRequest};
 use super::{Peer, Shared};
@@ -26,6 +27,7 @@ pub(super) struct Connection {
     waiting: HashMap<ChannelId, Waiting>,
     forwards: Forwards,
     agent_socket: Option<PathBuf>,
+    flow: Flow,
     closed: CancellationToken,
     _close_on_drop: DropGuard,
 }
@@ -44,6 +46,7 @@ impl Connection {
             waiting: HashMap::new(),
             forwards: Forwards::default(),
             agent_socket: None,
+            flow: Flow::default(),
             _close_on_drop: closed.clone().drop_guard(),
             closed,
         }
@@ -68,13 +71,17 @@ impl Connection {
 
     /// Connects to `target` and joins it to the channel, all outside the connection's loop.
     fn connect(&self, target: Target, channel: Channel<Msg>, reply: ChannelOpenHandle) {
-        let closed = self.closed.clone();
+        let (flow, closed) = (self.flow.clone(), self.closed.clone());
         self.shared.tasks.spawn(async move {
             tokio::select! {
-                () = forward::connect(target, channel, reply, &closed) => {}
+                () = forward::connect(target, channel, reply, (&flow, &closed)) => {}
                 () = closed.cancelled() => {}
             }
         });
+    }
+
+    fn client(&self, session: &Session) -> Client {
+        Client { handle: session.handle(), tasks: self.shared.tasks.clone(), flow: self.flow.clone() }
     }
 }
 
@@ -85,6 +92,15 @@ impl Handler for Connection {
         Ok(Auth::Accept)
     }
 
+    async fn data(&mut self, channel: ChannelId, data: &[u8], _session: &mut Session) -> Result<(), Self::Error> {
+        self.flow.pace(channel, data.len()).await;
+        Ok(())
+    }
+
+    fn adjust_window(&mut self, channel: ChannelId, current: u32) -> u32 {
+        self.flow.window_after(channel, current)
+    }
+
     async fn channel_open_session(
         &mut self,
         channel: Channel<Msg>,
@@ -92,7 +108,7 @@ impl Handler for Connection {
         session: &mut Session,
     ) -> Result<(), Self::Error> {
         let id = channel.id();
-        let start = session::spawn_task(&self.shared, channel, session.handle(), self.closed.clone());
+        let start = session::spawn_task(&self.shared, channel, (session.handle(), self.flow.clone()), self.closed.clone());
         self.waiting.insert(id, Waiting { wishes: Wishes::default(), start });
         reply.accept().await;
         Ok(())
@@ -137,7 +153,7 @@ impl Handler for Connection {
             match forward::AgentSocket::listen() {
                 Ok(socket) => {
                     self.agent_socket = Some(socket.path());
-                    self.shared.tasks.spawn(socket.serve(session.handle(), self.shared.tasks.clone(), self.closed.clone()));
+                    self.shared.tasks.spawn(socket.serve(self.client(session), self.closed.clone()));
                 }
                 Err(error) => tracing::warn!(%error, "no socket for the client's ssh agent"),
             }
@@ -208,7 +224,8 @@ impl Handler for Connection {
         let Ok(wanted) = u16::try_from(*port) else {
             return Ok(false);
         };
-        match self.forwards.listen_tcp(address, wanted, (&self.shared.tasks, session.handle())).await {
+        let client = self.client(session);
+        match self.forwards.listen_tcp(address, wanted, &client).await {
             Ok(bound) => {
                 *port = u32::from(bound);
                 Ok(true)
@@ -225,7 +242,8 @@ impl Handler for Connection {
     }
 
     async fn streamlocal_forward(&mut self, path: &str, session: &mut Session) -> Result<bool, Self::Error> {
-        match self.forwards.listen_socket(path, (&self.shared.tasks, session.handle())) {
+        let client = self.client(session);
+        match self.forwards.listen_socket(path, &client) {
             Ok(()) => Ok(true),
             Err(error) => {
                 tracing::info!(%error, path, "remote socket forward refused");

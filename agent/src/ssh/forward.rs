@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::flow::Flow;
 use super::pump::splice;
 
 /// How long a connection to a forward's target may take.
@@ -33,7 +34,12 @@ pub(super) enum Target {
 }
 
 /// Connects to `target`, tells the client, and moves bytes until both sides are done.
-pub(super) async fn connect(target: Target, channel: Channel<Msg>, reply: ChannelOpenHandle, closed: &CancellationToken) {
+pub(super) async fn connect(
+    target: Target,
+    channel: Channel<Msg>,
+    reply: ChannelOpenHandle,
+    (flow, closed): (&Flow, &CancellationToken),
+) {
     let connected = match &target {
         Target::Tcp(host, port) => within(TcpStream::connect((host.as_str(), *port))).await.map(Joined::Tcp),
         Target::Socket(path) => within(UnixStream::connect(path)).await.map(Joined::Unix),
@@ -42,11 +48,11 @@ pub(super) async fn connect(target: Target, channel: Channel<Msg>, reply: Channe
         Ok(Joined::Tcp(stream)) => {
             stream.set_nodelay(true).ok();
             reply.accept().await;
-            splice(channel, stream, closed).await;
+            splice(channel, stream, flow, closed).await;
         }
         Ok(Joined::Unix(stream)) => {
             reply.accept().await;
-            splice(channel, stream, closed).await;
+            splice(channel, stream, flow, closed).await;
         }
         Err(error) => {
             tracing::debug!(%error, ?target, "forward target not reached");
@@ -64,6 +70,14 @@ async fn within<T>(connecting: impl Future<Output = io::Result<T>>) -> io::Resul
     timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
+/// The way to a client: what opens channels to it, and what runs for it.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    pub(super) handle: Handle,
+    pub(super) tasks: TaskTracker,
+    pub(super) flow: Flow,
+}
+
 /// The listeners a client asked for. Dropping them closes their sockets; streams already accepted go on until the connection ends.
 #[derive(Debug, Default)]
 pub(super) struct Forwards {
@@ -73,18 +87,13 @@ pub(super) struct Forwards {
 
 impl Forwards {
     /// Listens on `port` (0: any) of `address` and returns the port. No address and `localhost` mean loopback, as with OpenSSH's default.
-    pub(super) async fn listen_tcp(
-        &mut self,
-        address: &str,
-        port: u16,
-        (tasks, handle): (&TaskTracker, Handle),
-    ) -> io::Result<u16> {
+    pub(super) async fn listen_tcp(&mut self, address: &str, port: u16, client: &Client) -> io::Result<u16> {
         let listeners = bind(address, port).await?;
         let port = listeners.first().ok_or(io::ErrorKind::AddrNotAvailable)?.local_addr()?.port();
         let stop = CancellationToken::new();
         for listener in listeners {
-            let served = serve_tcp(listener, (address.to_owned(), port), handle.clone(), tasks.clone());
-            tasks.spawn(until(stop.clone(), served));
+            let served = serve_tcp(listener, (address.to_owned(), port), client.clone());
+            client.tasks.spawn(until(stop.clone(), served));
         }
         self.tcp.insert((address.to_owned(), u32::from(port)), stop.drop_guard());
         Ok(port)
@@ -96,10 +105,10 @@ impl Forwards {
     }
 
     /// Listens on a Unix socket only the user can reach. A socket left over at `path` is replaced, any other file is not.
-    pub(super) fn listen_socket(&mut self, path: &str, (tasks, handle): (&TaskTracker, Handle)) -> io::Result<()> {
+    pub(super) fn listen_socket(&mut self, path: &str, client: &Client) -> io::Result<()> {
         let listener = bind_socket(Path::new(path))?;
         let stop = CancellationToken::new();
-        tasks.spawn(until(stop.clone(), serve_socket(listener, path.to_owned(), handle, tasks.clone())));
+        client.tasks.spawn(until(stop.clone(), serve_socket(listener, path.to_owned(), client.clone())));
         self.sockets.insert(path.to_owned(), stop.drop_guard());
         Ok(())
     }
@@ -142,7 +151,7 @@ async fn bind(address: &str, port: u16) -> io::Result<Vec<TcpListener>> {
     }
 }
 
-async fn serve_tcp(listener: TcpListener, forward: (String, u16), handle: Handle, tasks: TaskTracker) {
+async fn serve_tcp(listener: TcpListener, forward: (String, u16), client: Client) {
     loop {
         let (stream, origin) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -152,22 +161,22 @@ async fn serve_tcp(listener: TcpListener, forward: (String, u16), handle: Handle
             }
         };
         stream.set_nodelay(true).ok();
-        let (handle, (address, port)) = (handle.clone(), forward.clone());
-        tasks.spawn(async move {
+        let (Client { handle, flow, .. }, (address, port)) = (client.clone(), forward.clone());
+        client.tasks.spawn(async move {
             let opened = handle
                 .channel_open_forwarded_tcpip(address, u32::from(port), origin.ip().to_string(), u32::from(origin.port()))
                 .await;
-            join(opened, stream).await;
+            join(opened, stream, &flow).await;
         });
     }
 }
 
-async fn serve_socket(listener: UnixListener, path: String, handle: Handle, tasks: TaskTracker) {
+async fn serve_socket(listener: UnixListener, path: String, client: Client) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (handle, path) = (handle.clone(), path.clone());
-                tasks.spawn(async move { join(handle.channel_open_forwarded_streamlocal(path).await, stream).await });
+                let (Client { handle, flow, .. }, path) = (client.clone(), path.clone());
+                client.tasks.spawn(async move { join(handle.channel_open_forwarded_streamlocal(path).await, stream, &flow).await });
             }
             Err(error) => pause(&error).await,
         }
@@ -175,12 +184,12 @@ async fn serve_socket(listener: UnixListener, path: String, handle: Handle, task
 }
 
 /// Joins a socket to the channel opened for it. The channel ends with the connection, so this does too.
-async fn join<S>(opened: Result<Channel<Msg>, russh::Error>, stream: S)
+async fn join<S>(opened: Result<Channel<Msg>, russh::Error>, stream: S, flow: &Flow)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     match opened {
-        Ok(channel) => splice(channel, stream, &CancellationToken::new()).await,
+        Ok(channel) => splice(channel, stream, flow, &CancellationToken::new()).await,
         Err(error) => tracing::debug!(%error, "the client refused a forwarded connection"),
     }
 }
@@ -221,14 +230,14 @@ impl AgentSocket {
     }
 
     /// Opens a channel to the client's agent for every connection, until `closed`. Then the socket is removed.
-    pub(super) async fn serve(self, handle: Handle, tasks: TaskTracker, closed: CancellationToken) {
+    pub(super) async fn serve(self, client: Client, closed: CancellationToken) {
         let AgentSocket { listener, directory } = self;
         let accept = async {
             loop {
                 match listener.accept().await {
                     Ok((stream, _)) => {
-                        let handle = handle.clone();
-                        tasks.spawn(async move { join(handle.channel_open_agent().await, stream).await });
+                        let Client { handle, flow, .. } = client.clone();
+                        client.tasks.spawn(async move { join(handle.channel_open_agent().await, stream, &flow).await });
                     }
                     Err(error) => pause(&error).await,
                 }

@@ -10,8 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// Bytes from the client that wait for one consumer before the channel is left alone.
-const INPUT_BYTES_MAX: usize = 1 << 20;
+use super::flow::{Backlog, Flow};
 
 /// Bytes read from a process or socket at a time. An SSH packet holds 32 KiB.
 const OUTPUT_CHUNK_BYTES: usize = 128 << 10;
@@ -35,10 +34,12 @@ pub(super) enum Control {
 }
 
 /// Feeds a channel's data to `writer` and its other messages to `control`, until the client closes the channel. The client's end of file closes
-/// `writer`; a `writer` that fails is closed and the rest of the input discarded, as a shell pipeline does. Either cancels `finished`.
+/// `writer`; a `writer` that fails is closed and the rest of the input discarded, as a shell pipeline does. Either cancels `finished`. The channel is
+/// read whether or not `writer` takes anything, because an unread channel stops its whole connection; `backlog` is told what waits.
 pub(super) async fn inward<W>(
     channel: &mut ChannelReadHalf,
     writer: W,
+    mut backlog: Backlog,
     finished: &CancellationToken,
     mut control: impl FnMut(Control, Option<&W>),
 ) where
@@ -60,7 +61,7 @@ pub(super) async fn inward<W>(
                     writer = None;
                 }
             },
-            message = channel.wait(), if pending.len() < INPUT_BYTES_MAX => match message {
+            message = channel.wait(), if backlog.has_room() => match message {
                 Some(ChannelMsg::Data { data }) if writer.is_some() => pending.extend_from_slice(&data),
                 Some(ChannelMsg::Eof) => ended = true,
                 Some(ChannelMsg::Close) | None => return flush(writer, &pending).await,
@@ -75,6 +76,7 @@ pub(super) async fn inward<W>(
             pending.clear();
             finished.cancel();
         }
+        backlog.set(pending.len());
     }
 }
 
@@ -154,7 +156,7 @@ where
 }
 
 /// Joins a channel to a socket until both directions have ended, the client closes the channel, or the connection does.
-pub(super) async fn splice<S>(channel: Channel<Msg>, socket: S, closed: &CancellationToken)
+pub(super) async fn splice<S>(channel: Channel<Msg>, socket: S, flow: &Flow, closed: &CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -169,7 +171,7 @@ where
             input_done.cancelled().await;
         };
         tokio::select! {
-            () = inward(&mut from_client, writer, &input_done, |_, _| ()) => {}
+            () = inward(&mut from_client, writer, flow.backlog(to_client.id()), &input_done, |_, _| ()) => {}
             () = output => {}
         }
     };

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::process::{Processes, Running, signal_group};
 
 use super::environment::{Requested, SessionEnvironment};
+use super::flow::Flow;
 use super::pump::{self, Control};
 use super::sftp::Sftp;
 use super::terminal::{Terminal, TerminalRequest};
@@ -138,6 +139,7 @@ pub(super) struct SessionTask {
     pub(super) channel: Channel<Msg>,
     pub(super) started: oneshot::Receiver<Started>,
     pub(super) handle: Handle,
+    pub(super) flow: Flow,
     pub(super) closed: CancellationToken,
 }
 
@@ -149,7 +151,7 @@ impl SessionTask {
             return;
         };
         let (input, output) = self.channel.split();
-        let link = Link { input, output, handle: self.handle, closed: self.closed };
+        let link = Link { input, output, handle: self.handle, flow: self.flow, closed: self.closed };
         match started {
             Started::Sftp(sftp) => link.serve_files(sftp).await,
             Started::Piped { running, greeting } => link.run_piped(running, greeting).await,
@@ -177,6 +179,7 @@ struct Link {
     input: ChannelReadHalf,
     output: ChannelWriteHalf<Msg>,
     handle: Handle,
+    flow: Flow,
     closed: CancellationToken,
 }
 
@@ -228,7 +231,7 @@ impl Link {
             report_exit(to_client, handle, status).await;
         };
         tokio::select! {
-            () = pump::inward(&mut self.input, stdin, &unheard, control) => {}
+            () = pump::inward(&mut self.input, stdin, self.flow.backlog(self.output.id()), &unheard, control) => {}
             () = work => return,
             () = self.closed.cancelled() => {}
         }
@@ -239,7 +242,7 @@ impl Link {
 
     async fn serve_files(mut self, sftp: Sftp) {
         tokio::select! {
-            () = sftp.serve(&mut self.input, &self.output) => {
+            () = sftp.serve(&mut self.input, &self.output, self.flow.backlog(self.output.id())) => {
                 self.output.exit_status(0).await.ok();
                 self.output.eof().await.ok();
                 self.output.close().await.ok();
@@ -342,11 +345,11 @@ fn as_signal(signal: &Sig) -> Option<Signal> {
 pub(super) fn spawn_task(
     shared: &Arc<Shared>,
     channel: Channel<Msg>,
-    handle: Handle,
+    (handle, flow): (Handle, Flow),
     closed: CancellationToken,
 ) -> oneshot::Sender<Started> {
     let (start, started) = oneshot::channel();
-    let task = SessionTask { channel, started, handle, closed };
+    let task = SessionTask { channel, started, handle, flow, closed };
     shared.tasks.spawn(task.run());
     start
 }

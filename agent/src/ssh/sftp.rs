@@ -16,6 +16,8 @@ use tokio::sync::mpsc;
 
 use files::Files;
 
+use super::flow::Backlog;
+
 /// The longest packet accepted and sent, as in OpenSSH.
 const PACKET_BYTES_MAX: usize = 256 << 10;
 
@@ -46,7 +48,7 @@ impl Sftp {
     }
 
     /// Answers requests until the client stops sending them.
-    pub(super) async fn serve(self, input: &mut ChannelReadHalf, output: &ChannelWriteHalf<Msg>) {
+    pub(super) async fn serve(self, input: &mut ChannelReadHalf, output: &ChannelWriteHalf<Msg>, backlog: Backlog) {
         let (to_worker, mut requests) = mpsc::channel::<Bytes>(QUEUE_PACKETS);
         let (to_client, mut replies) = mpsc::channel::<Vec<u8>>(QUEUE_PACKETS);
         let mut files = Files::new(self.directory, self.home);
@@ -57,7 +59,7 @@ impl Sftp {
                 }
             }
         });
-        let receive = read_packets(input, to_worker);
+        let receive = read_packets(input, to_worker, backlog);
         let send = async {
             while let Some(reply) = replies.recv().await {
                 if output.data_bytes(reply).await.is_err() {
@@ -76,25 +78,30 @@ impl Sftp {
     }
 }
 
-async fn read_packets(input: &mut ChannelReadHalf, packets: mpsc::Sender<Bytes>) -> Input {
-    let mut buffer = BytesMut::new();
+/// Takes what arrives off the channel even while the worker is busy; `backlog` is told what waits.
+async fn read_packets(input: &mut ChannelReadHalf, packets: mpsc::Sender<Bytes>, mut backlog: Backlog) -> Input {
+    let (mut buffer, mut ended) = (BytesMut::new(), false);
+    let mut next = None;
     loop {
-        match input.wait().await {
-            Some(ChannelMsg::Data { data }) => buffer.extend_from_slice(&data),
-            Some(ChannelMsg::Eof) => return Input::Ended,
-            Some(ChannelMsg::Close) | None => return Input::Gone,
-            Some(_) => {}
-        }
-        loop {
-            match next_packet(&mut buffer) {
-                Ok(Some(packet)) => {
-                    if packets.send(packet).await.is_err() {
-                        return Input::Gone;
-                    }
-                }
-                Ok(None) => break,
+        if next.is_none() {
+            next = match next_packet(&mut buffer) {
+                Ok(None) if ended => return Input::Ended,
+                Ok(packet) => packet,
                 Err(TooLong) => return Input::Gone,
-            }
+            };
+        }
+        backlog.set(buffer.len());
+        tokio::select! {
+            permit = packets.reserve(), if next.is_some() => match (permit, next.take()) {
+                (Ok(permit), Some(packet)) => permit.send(packet),
+                _ => return Input::Gone,
+            },
+            message = input.wait(), if backlog.has_room() && !ended => match message {
+                Some(ChannelMsg::Data { data }) => buffer.extend_from_slice(&data),
+                Some(ChannelMsg::Eof) => ended = true,
+                Some(ChannelMsg::Close) | None => return Input::Gone,
+                Some(_) => {}
+            },
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::task::AbortOnDropHandle;
@@ -159,4 +162,73 @@ async fn answer_without_keys(mut stream: UnixStream) -> std::io::Result<()> {
         let answer: &[u8] = if request[0] == 11 { &[0, 0, 0, 5, 12, 0, 0, 0, 0] } else { &[0, 0, 0, 1, 5] };
         stream.write_all(answer).await?;
     }
+}
+
+#[tokio::test]
+async fn a_consumer_that_stopped_holds_its_own_channel_only() {
+    let bench = Bench::start().await;
+    let socket = bench.home.path().join("master");
+    let path = format!("-oControlPath={}", socket.display());
+    let _master = bench.ssh(&["-N", "-oControlMaster=yes", &path, "me@127.0.0.1"]).spawn().unwrap();
+    eventually("the master listens", || socket.exists()).await;
+
+    // A forwarded port that is not read, and a command that does not read its input until it is told.
+    let stopped = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (inside, outside) = (stopped.local_addr().unwrap().port(), free_port().await);
+    let forward = format!("{outside}:127.0.0.1:{inside}");
+    assert!(finish(bench.ssh(&[&path, "-Oforward", "-L", &forward, "me@127.0.0.1"])).await.status.success());
+    let flood = TcpStream::connect(("127.0.0.1", outside)).await.unwrap();
+    let (mut unread, _) = stopped.accept().await.unwrap();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let flooding = AbortOnDropHandle::new(tokio::task::spawn(pour(Arc::clone(&sent), 40 << 20, flood)));
+    let waiting = "touch waits; while ! test -e go; do sleep 0.05; done; sha256sum";
+    let mut reader = bench.ssh(&[&path, "me@127.0.0.1", waiting]).stdin(Stdio::piped()).spawn().unwrap();
+    let input: Vec<u8> = (0..6u32 << 20).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let hash = hex::encode(Sha256::digest(&input));
+    let mut stdin = reader.stdin.take().unwrap();
+    let feeding = tokio::task::spawn(async move { stdin.write_all(&input).await });
+
+    eventually("the client may send no more", || sent.load(Ordering::Relaxed) > 4 << 20).await;
+    settled(&sent).await;
+    assert!(sent.load(Ordering::Relaxed) < 40 << 20, "the flood stops where its reader does");
+    for count in 0..20 {
+        assert_eq!(stdout(&finish(bench.ssh(&[&path, "me@127.0.0.1", &format!("echo {count}")])).await), format!("{count}\n"));
+    }
+    let upload = bench.ssh(&[&path, "me@127.0.0.1", "wc -c"]).stdin(Stdio::piped()).spawn().unwrap();
+    assert_eq!(stdout(&feed(upload, vec![b'x'; 1 << 20]).await).trim(), "1048576", "a new channel has a window of its own");
+
+    std::fs::write(bench.home.path().join("go"), "").unwrap();
+    feeding.await.unwrap().unwrap();
+    let output = tokio::time::timeout(PATIENCE, reader.wait_with_output()).await.expect("it read all").unwrap();
+    assert!(stdout(&output).starts_with(&hash), "nothing was lost");
+    let mut found = Vec::new();
+    tokio::time::timeout(PATIENCE, unread.read_to_end(&mut found)).await.expect("the flood came through").unwrap();
+    assert_eq!(found.len(), sent.load(Ordering::Relaxed));
+    drop(flooding);
+}
+
+/// Writes `bytes` bytes and counts those that were taken.
+async fn pour(sent: Arc<AtomicUsize>, bytes: usize, mut stream: TcpStream) {
+    let chunk = vec![b'y'; 1 << 16];
+    while sent.load(Ordering::Relaxed) < bytes {
+        let count = stream.write(&chunk).await.unwrap();
+        sent.fetch_add(count, Ordering::Relaxed);
+    }
+    stream.shutdown().await.unwrap();
+}
+
+/// Waits until a count has not changed for a while.
+async fn settled(count: &AtomicUsize) {
+    let mut last = usize::MAX;
+    while std::mem::replace(&mut last, count.load(Ordering::Relaxed)) != last {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    }
+}
+
+async fn feed(mut child: tokio::process::Child, input: Vec<u8>) -> std::process::Output {
+    let mut stdin = child.stdin.take().unwrap();
+    let feeding = async move { stdin.write_all(&input).await.unwrap() };
+    let (output, ()) =
+        tokio::time::timeout(PATIENCE, async { tokio::join!(child.wait_with_output(), feeding) }).await.expect("it ended");
+    output.unwrap()
 }
