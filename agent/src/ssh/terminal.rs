@@ -64,7 +64,10 @@ pub(super) fn size(columns: u32, rows: u32, width: u32, height: u32) -> Size {
 
 fn apply(settings: &mut Termios, opcode: Opcode, value: u32) {
     let on = value != 0;
-    if let Some(index) = special_code(opcode) {
+    if let Some(set_speed) = speed(opcode) {
+        // A speed the kernel does not have leaves the one it has: no terminal of ours sends bits over a wire.
+        set_speed(settings, value).ok();
+    } else if let Some(index) = special_code(opcode) {
         // 255 says "no such character" on the wire (RFC 4254 section 8); POSIX writes that as 0 here.
         settings.special_codes[index] = u8::try_from(value).map_or(0, |code| if code == u8::MAX { 0 } else { code });
     } else if let Some(mode) = input_mode(opcode) {
@@ -78,6 +81,14 @@ fn apply(settings: &mut Termios, opcode: Opcode, value: u32) {
     {
         settings.control_modes.remove(mask);
         settings.control_modes.insert(mode);
+    }
+}
+
+fn speed(opcode: Opcode) -> Option<fn(&mut Termios, u32) -> rustix::io::Result<()>> {
+    match opcode {
+        Opcode::TTY_OP_ISPEED => Some(Termios::set_input_speed),
+        Opcode::TTY_OP_OSPEED => Some(Termios::set_output_speed),
+        _ => None,
     }
 }
 
@@ -97,6 +108,8 @@ fn special_code(opcode: Opcode) -> Option<SpecialCodeIndex> {
         Opcode::VWERASE => SpecialCodeIndex::VWERASE,
         Opcode::VLNEXT => SpecialCodeIndex::VLNEXT,
         Opcode::VDISCARD => SpecialCodeIndex::VDISCARD,
+        #[cfg(target_os = "linux")]
+        Opcode::VSWTCH => SpecialCodeIndex::VSWTC,
         _ => return None,
     })
 }
@@ -116,6 +129,8 @@ fn input_mode(opcode: Opcode) -> Option<InputModes> {
         Opcode::IMAXBEL => InputModes::IMAXBEL,
         #[cfg(any(target_os = "linux", target_os = "macos"))]
         Opcode::IUTF8 => InputModes::IUTF8,
+        #[cfg(target_os = "linux")]
+        Opcode::IUCLC => InputModes::IUCLC,
         _ => return None,
     })
 }
@@ -134,6 +149,8 @@ fn local_mode(opcode: Opcode) -> Option<LocalModes> {
         Opcode::ECHOCTL => LocalModes::ECHOCTL,
         Opcode::ECHOKE => LocalModes::ECHOKE,
         Opcode::PENDIN => LocalModes::PENDIN,
+        #[cfg(target_os = "linux")]
+        Opcode::XCASE => LocalModes::XCASE,
         _ => return None,
     })
 }
@@ -145,6 +162,7 @@ fn output_mode(opcode: Opcode) -> Option<OutputModes> {
         Opcode::OCRNL => OutputModes::OCRNL,
         Opcode::ONOCR => OutputModes::ONOCR,
         Opcode::ONLRET => OutputModes::ONLRET,
+        Opcode::OLCUC => OutputModes::OLCUC,
         _ => return None,
     })
 }
@@ -169,7 +187,15 @@ mod tests {
         let request = TerminalRequest {
             term: "xterm".to_owned(),
             size: size(132, 50, 0, 0),
-            modes: vec![(Opcode::ECHO, 0), (Opcode::ICRNL, 0), (Opcode::VINTR, 24), (Opcode::VQUIT, 255), (Opcode::IXON, 1)],
+            modes: vec![
+                (Opcode::ECHO, 0),
+                (Opcode::ICRNL, 0),
+                (Opcode::VINTR, 24),
+                (Opcode::VQUIT, 255),
+                (Opcode::IXON, 1),
+                (Opcode::TTY_OP_ISPEED, 9600),
+                (Opcode::TTY_OP_OSPEED, 9600),
+            ],
         };
         let terminal = Terminal::open(&request).unwrap();
         let settings = tcgetattr(terminal.pts.as_fd()).unwrap();
@@ -178,6 +204,7 @@ mod tests {
         assert!(settings.input_modes.contains(InputModes::IXON));
         assert_eq!(settings.special_codes[SpecialCodeIndex::VINTR], 24);
         assert_eq!(settings.special_codes[SpecialCodeIndex::VQUIT], 0);
+        assert_eq!((settings.input_speed(), settings.output_speed()), (9600, 9600));
         let window = rustix::termios::tcgetwinsize(terminal.pts.as_fd()).unwrap();
         assert_eq!((window.ws_row, window.ws_col), (50, 132));
         assert!(terminal.path.exists());
