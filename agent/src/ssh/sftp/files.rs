@@ -7,7 +7,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatVfs, StatVfsMountFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, StatVfs, StatVfsMountFlags, Timespec, Timestamps};
+use rustix::io::Errno;
 
 use super::packet::{Attributes, Fields, Refusal, Reply, kind};
 use super::path::Paths;
@@ -33,6 +34,7 @@ const EXTENSIONS: &[(&str, &str)] = &[
     ("lsetstat@openssh.com", "1"),
     ("limits@openssh.com", "1"),
     ("expand-path@openssh.com", "1"),
+    ("users-groups-by-id@openssh.com", "1"),
     ("copy-data", "1"),
     ("home-directory", "1"),
 ];
@@ -107,6 +109,7 @@ impl Files {
             b"lsetstat@openssh.com" => self.set_stat(id, fields, Follow::Nothing),
             b"limits@openssh.com" => Ok(limits(id)),
             b"expand-path@openssh.com" => named(id, &self.paths.expanded(&fields.path()?)?),
+            b"users-groups-by-id@openssh.com" => self.names.by_id(id, fields),
             b"home-directory" => named(id, self.paths.home()),
             b"copy-data" => self.copy(id, fields),
             _ => Err(unsupported()),
@@ -186,6 +189,9 @@ impl Files {
             Follow::Nothing => AtFlags::SYMLINK_NOFOLLOW,
         };
         if let Some(mode) = wanted.mode {
+            // The kernel knows no change of mode that does not follow. Where there is nothing to follow, none is needed.
+            let is_link = !flags.is_empty() && fs::symlink_metadata(&path)?.is_symlink();
+            let flags = if is_link { flags } else { AtFlags::empty() };
             rustix::fs::chmodat(CWD, &path, Mode::from_raw_mode(mode & 0o7777), flags)?;
         }
         if let Some(times) = wanted.times {
@@ -254,10 +260,12 @@ impl Files {
     /// Version 3 forbids replacing the target; clients that want to use `posix-rename@openssh.com`.
     fn rename(&mut self, id: u32, fields: &mut Fields<'_>) -> Answer {
         let (from, to) = (self.path(fields)?, self.path(fields)?);
-        if fs::symlink_metadata(&to).is_ok() {
-            return Err(Refusal::new(Refusal::FAILURE, "target exists"));
+        match rustix::fs::renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE) {
+            // Not every file system can do both at once.
+            Err(Errno::INVAL | Errno::NOSYS) if fs::symlink_metadata(&to).is_err() => done(id, fs::rename(from, to)),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::EXIST) => Err(Refusal::new(Refusal::FAILURE, "target exists")),
+            renamed => done(id, renamed.map_err(io::Error::from)),
         }
-        done(id, fs::rename(from, to))
     }
 
     /// OpenSSH takes the target first, against the draft, and every client follows it.

@@ -66,7 +66,7 @@ impl From<io::Error> for Refusal {
             Some(Errno::NOENT | Errno::NOTDIR | Errno::BADF | Errno::LOOP) => Refusal::NO_SUCH_FILE,
             Some(Errno::PERM | Errno::ACCESS | Errno::FAULT) => Refusal::PERMISSION_DENIED,
             Some(Errno::NAMETOOLONG | Errno::INVAL) => Refusal::BAD_MESSAGE,
-            Some(Errno::NOSYS | Errno::OPNOTSUPP) => Refusal::UNSUPPORTED,
+            Some(Errno::NOSYS) => Refusal::UNSUPPORTED,
             _ => Refusal::FAILURE,
         };
         Refusal { code, text: error.to_string() }

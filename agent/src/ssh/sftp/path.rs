@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use nix::unistd::User;
+
 /// Turns a client's paths into ours.
 #[derive(Debug)]
 pub(super) struct Paths {
@@ -38,11 +40,17 @@ impl Paths {
         }
     }
 
-    /// The canonical path of one that may start with `~` (`expand-path@openssh.com`).
+    /// The canonical path of one that may start with `~` or `~user` (`expand-path@openssh.com`).
     pub(super) fn expanded(&self, path: &Path) -> io::Result<PathBuf> {
-        match path.strip_prefix("~") {
-            Ok(rest) => self.canonical(&self.home.join(rest)),
-            Err(_) => self.canonical(path),
+        let mut components = path.components();
+        let first = components.next().and_then(|first| first.as_os_str().to_str());
+        match first.and_then(|first| first.strip_prefix('~')) {
+            Some("") => self.canonical(&self.home.join(components.as_path())),
+            Some(name) => {
+                let user = User::from_name(name)?.ok_or(io::ErrorKind::NotFound)?;
+                self.canonical(&user.dir.join(components.as_path()))
+            }
+            None => self.canonical(path),
         }
     }
 }
@@ -72,5 +80,7 @@ mod tests {
         assert_eq!(paths.canonical(Path::new("")).unwrap(), root);
         assert_eq!(paths.canonical(Path::new("no/such/../x")).unwrap(), root.join("no/x"));
         assert_eq!(paths.expanded(Path::new("~/x")).unwrap(), root.join("home/x"));
+        assert_eq!(paths.expanded(Path::new("~root/x")).unwrap(), Path::new("/root/x"));
+        assert!(paths.expanded(Path::new("~nobody-here/x")).is_err());
     }
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 
 use nix::unistd::{Gid, Group, Uid, User};
 
-use super::super::packet::{Attributes, Reply, kind};
+use super::super::packet::{Attributes, Fields, Refusal, Reply, kind};
 
 /// Entries in one reply, as in OpenSSH.
 const ENTRIES_MAX: u32 = 100;
@@ -16,25 +16,46 @@ const ENTRIES_MAX: u32 = 100;
 /// Bytes after which a page is full, whatever the number of entries.
 const PAGE_BYTES: usize = 128 << 10;
 
+/// Users, and groups, that one request may ask about.
+const NAMES_MAX: usize = 1024;
+
 /// Names of users and groups, each asked for once.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    users: HashMap<u32, String>,
-    groups: HashMap<u32, String>,
+    users: HashMap<u32, Option<String>>,
+    groups: HashMap<u32, Option<String>>,
 }
 
 impl Names {
-    fn user(&mut self, id: u32) -> &str {
-        self.users
-            .entry(id)
-            .or_insert_with(|| User::from_uid(Uid::from_raw(id)).ok().flatten().map_or_else(|| id.to_string(), |user| user.name))
+    fn user(&mut self, id: u32) -> Option<&str> {
+        let look = || User::from_uid(Uid::from_raw(id)).ok().flatten().map(|user| user.name);
+        self.users.entry(id).or_insert_with(look).as_deref()
     }
 
-    fn group(&mut self, id: u32) -> &str {
-        self.groups
-            .entry(id)
-            .or_insert_with(|| Group::from_gid(Gid::from_raw(id)).ok().flatten().map_or_else(|| id.to_string(), |group| group.name))
+    fn group(&mut self, id: u32) -> Option<&str> {
+        let look = || Group::from_gid(Gid::from_raw(id)).ok().flatten().map(|group| group.name);
+        self.groups.entry(id).or_insert_with(look).as_deref()
     }
+
+    /// `users-groups-by-id@openssh.com`: the names of users and of groups, empty where there is none.
+    pub(super) fn by_id(&mut self, id: u32, fields: &mut Fields<'_>) -> Result<Reply, Refusal> {
+        let (users, groups) = (fields.bytes()?, fields.bytes()?);
+        let mut reply = Reply::to(id, kind::EXTENDED_REPLY);
+        reply.bytes(&names(users, |id| self.user(id).unwrap_or_default().to_owned()));
+        reply.bytes(&names(groups, |id| self.group(id).unwrap_or_default().to_owned()));
+        Ok(reply)
+    }
+}
+
+/// Numbers in, as many strings out.
+fn names(numbers: &[u8], mut name: impl FnMut(u32) -> String) -> Vec<u8> {
+    let mut strings = Vec::new();
+    for number in numbers.as_chunks::<4>().0.iter().take(NAMES_MAX) {
+        let name = name(u32::from_be_bytes(*number));
+        strings.extend_from_slice(&u32::try_from(name.len()).unwrap_or_default().to_be_bytes());
+        strings.extend_from_slice(name.as_bytes());
+    }
+    strings
 }
 
 /// Entries that go out together.
@@ -73,8 +94,8 @@ impl Page {
 
 /// One line as `ls -l` prints it, its time in UTC.
 fn long_name(name: &OsStr, metadata: &Metadata, names: &mut Names) -> Vec<u8> {
-    let owner = names.user(metadata.uid()).to_owned();
-    let group = names.group(metadata.gid());
+    let owner = names.user(metadata.uid()).map_or_else(|| metadata.uid().to_string(), str::to_owned);
+    let group = names.group(metadata.gid()).map_or_else(|| metadata.gid().to_string(), str::to_owned);
     let mut line = format!(
         "{} {:>4} {owner:<8} {group:<8} {:>8} {} ",
         mode_letters(metadata.mode()),
