@@ -1,6 +1,7 @@
 //! The SSH server: what `sshd` does for one user, over any byte stream.
 //!
-//! The stream comes out of the tunnel, which has already proven who the client is, so authentication is `none` and costs no round trip.
+//! The stream comes out of the tunnel, which has already proven who the client is, so authentication is `none` and costs no round trip;
+//! a client that insists on a key may show any.
 //! Everything else behaves as OpenSSH's server does, because its clients (VS Code, JetBrains, TRAMP, rsync, git, Ansible) rely on the details: a
 //! login shell, exact exit codes and signals, end of file before close, standard error apart, half-closed streams.
 //!
@@ -43,6 +44,10 @@ pub(crate) use environment::resolve_path;
 
 use connection::Connection;
 use guarded::Guarded;
+
+/// What the server calls itself. libssh and asyncssh look for OpenSSH in it, in the comment too, before they make a symbolic link: OpenSSH and with it
+/// everybody else has the two paths the other way round than the draft.
+const BANNER: &str = concat!("SSH-2.0-Berth_", env!("CARGO_PKG_VERSION"), " sftp as OpenSSH_9.2");
 
 /// Messages (of at most 32 KiB) from the client that wait for one channel's task, which takes them off as they come.
 const CHANNEL_MESSAGES_MAX: usize = 64;
@@ -181,8 +186,8 @@ impl Peer {
 
 fn protocol(key: PrivateKey) -> russh::server::Config {
     russh::server::Config {
-        server_id: SshId::Standard(Cow::Borrowed(concat!("SSH-2.0-Berth_", env!("CARGO_PKG_VERSION")))),
-        methods: MethodSet::from(&[MethodKind::None][..]),
+        server_id: SshId::Standard(Cow::Borrowed(BANNER)),
+        methods: MethodSet::from(&[MethodKind::None, MethodKind::PublicKey][..]),
         auth_rejection_time: Duration::ZERO,
         auth_rejection_time_initial: Some(Duration::ZERO),
         keys: vec![key],
