@@ -22,8 +22,14 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
+    #[cfg(target_os = "linux")]
+    let closed = berth_agent::process::close_inherited();
     let config = Config::from_env();
     start_log(config.as_ref().map_or("warn", |config| &config.log_filter));
+    #[cfg(target_os = "linux")]
+    if let Err(error) = closed {
+        tracing::warn!(%error, "sessions may see files that whoever started the agent had open");
+    }
     let ended = match config {
         Ok(config) => serve(config),
         Err(error) => {

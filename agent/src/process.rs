@@ -37,6 +37,19 @@ struct Register {
     leaders: HashSet<i32>,
 }
 
+/// Closes what this process got from whoever started it, standard streams excepted: all that it starts would get it too. Comes first in `main`, before
+/// this process has opened anything itself.
+#[cfg(target_os = "linux")]
+pub fn close_inherited() -> io::Result<()> {
+    let number = |entry: io::Result<std::fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse::<i32>().ok();
+    let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")?.filter_map(number).collect();
+    for descriptor in open.into_iter().filter(|descriptor| *descriptor > 2) {
+        // The one that was listing them is closed by now.
+        nix::unistd::close(descriptor).ok();
+    }
+    Ok(())
+}
+
 impl Processes {
     /// Makes this process the subreaper of its descendants, so that detached ones come back to it. Does nothing where the kernel has no such thing.
     pub fn adopt_orphans(&self) -> io::Result<()> {
