@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         let (signing, clock) = (SigningKey::new(keys.ticket), Clock::system());
         let app = App {
             presence: Arc::new(RelayPresence::new(aws.clone(), &config.relay_urls, signing.clone(), clock.clone())),
-            announce: Arc::new(Queue::new(aws_sdk_sqs::Client::new(&aws.service("SQS")), config.queue_url)),
+            announce: Arc::new(Queue::new(aws, config.queue_url)),
             config: ApiConfig {
                 access_url: config.access_url.clone(),
                 sockets_url: config.relay_urls.first().cloned(),

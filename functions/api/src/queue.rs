@@ -2,29 +2,36 @@
 
 use crate::Announce;
 use aws_sdk_sqs::{Client, error::DisplayErrorContext};
+use berth_aws::Aws;
 use berth_domain::Priority;
 use berth_store::JobId;
 use berth_wire::message::Message;
 use futures_util::future::BoxFuture;
+use std::sync::OnceLock;
 
-/// The queue to the dispatcher.
+/// The queue to the dispatcher. Its client is made at first use: few requests announce something, and each start would pay for it.
 #[derive(Debug, Clone)]
 pub struct Queue {
-    sqs: Client,
+    aws: Aws,
+    client: OnceLock<Client>,
     url: String,
 }
 
 impl Queue {
     /// Makes no request.
     #[must_use]
-    pub const fn new(sqs: Client, url: String) -> Self {
-        Self { sqs, url }
+    pub const fn new(aws: Aws, url: String) -> Self {
+        Self { aws, client: OnceLock::new(), url }
+    }
+
+    fn client(&self) -> &Client {
+        self.client.get_or_init(|| Client::new(&self.aws.service("SQS")))
     }
 
     async fn send(&self, job: JobId) {
         let message = Message { job: job.to_string() };
         let body = serde_json::to_string(&message).unwrap_or_default();
-        if let Err(error) = self.sqs.send_message().queue_url(&self.url).message_body(body).send().await {
+        if let Err(error) = self.client().send_message().queue_url(&self.url).message_body(body).send().await {
             tracing::warn!(%job, error = %DisplayErrorContext(&error), "cannot announce the job; the sweep does within a minute");
         }
     }

@@ -15,8 +15,8 @@ fn main() -> ExitCode {
         let aws = Aws::from_env(|name| environment.get(name).map(str::to_owned))?;
         let store = Store::open_aws(&aws, config.store);
         store.warm().await?;
-        let queue = Queue::new(aws_sdk_sqs::Client::new(&aws.service("SQS")), config.queue_url);
-        let relay = Service::new(aws_sdk_ecs::Client::new(&aws.service("ECS")), config.relay);
+        let queue = Queue::new(aws.clone(), config.queue_url);
+        let relay = Service::new(aws, config.relay);
         let parts = Arc::new((store, queue, relay));
         Ok(lambda_runtime::run(service_fn(move |_: LambdaEvent<serde::de::IgnoredAny>| {
             let parts = Arc::clone(&parts);
