@@ -83,8 +83,6 @@ fn requests(phase: Phase, whom: Whom) -> Vec<Point> {
     let requests: &[(&str, &str, u32)] = match phase {
         Phase::Create => &[
             ("POST", "claim", 1),
-            ("GET", "archive", 1),
-            ("GET", "state", 1),
             ("POST", "logs", 1),
             ("POST", "heartbeat", 1),
             ("PUT", "state", 1),

@@ -24,6 +24,8 @@ pub const MODULES_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// The largest Terraform state, in bytes.
 pub const STATE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The largest archive, and the largest state, that comes along with the answer to a claim, in bytes; larger ones are fetched.
+pub const ENCLOSED_BYTES_MAX: u64 = 256 * 1024;
 /// The longest address of a resource that a build adopts, in bytes.
 pub const ADDRESS_BYTES_MAX: usize = 1024;
 /// The longest id of a resource that exists, in bytes; an ARN has at most 2048.

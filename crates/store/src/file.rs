@@ -80,7 +80,15 @@ impl Store {
     /// # Errors
     /// When the table or the disk fails.
     pub async fn file_bytes(&self, id: FileId) -> Result<Option<Bytes>, TableError> {
-        let Some(file) = self.file(id).await? else { return Ok(None) };
+        self.small_file_bytes(id, u64::MAX).await
+    }
+
+    /// The same, but `None` for a file of more than `bytes_max` bytes, which costs the read only.
+    ///
+    /// # Errors
+    /// When the table or the disk fails.
+    pub async fn small_file_bytes(&self, id: FileId, bytes_max: u64) -> Result<Option<Bytes>, TableError> {
+        let Some(file) = self.file(id).await?.filter(|file| file.size <= bytes_max) else { return Ok(None) };
         let blob = blob_key(file.owner, &file.sha256);
         Ok(Some(self.blobs.get(&blob).await?.ok_or(BlobError::Missing(blob))?))
     }

@@ -288,7 +288,11 @@ impl Store {
         self.state_at(job.and_then(|job| job.state).or(workspace.state).as_ref()).await
     }
 
-    async fn state_at(&self, pointer: Option<&StatePointer>) -> Result<Option<Bytes>, TableError> {
+    /// The Terraform state that a pointer names; `None` without a pointer. A blob.
+    ///
+    /// # Errors
+    /// When the blob is missing or damaged, or the disk fails.
+    pub async fn state_at(&self, pointer: Option<&StatePointer>) -> Result<Option<Bytes>, TableError> {
         let Some(pointer) = pointer else { return Ok(None) };
         let bytes = self.blobs.get(&pointer.key).await?.ok_or_else(|| BlobError::Missing(pointer.key.clone()))?;
         if digest(bytes.clone()).await? != pointer.sha256 {

@@ -44,6 +44,20 @@ pub struct Claimed {
     pub lease_ends: Timestamp,
     /// What to do.
     pub job: Job,
+    /// What it takes, as far as it came along.
+    #[serde(default)]
+    pub enclosed: Enclosed,
+}
+
+/// What comes along with a claim, so that the runner need not ask for it. What is `None` it fetches.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Enclosed {
+    /// The template archive, in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<Secret>,
+    /// The newest Terraform state, in base64; empty when there is none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<Secret>,
 }
 
 /// What a runner does.

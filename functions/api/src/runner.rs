@@ -13,50 +13,90 @@ use crate::{
     upload::Sent,
 };
 use axum::{extract::State, response::IntoResponse};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use berth_domain::{
-    BuildId, DryRunId, RepairId, Secret, TokenHash, Transition, UserId, VersionId,
-    limit::{MODULES_BYTES_MAX, STATE_BYTES_MAX},
+    BuildId, DryRunId, FileId, RepairId, Secret, TemplateId, TokenHash, Transition, UserId, VersionId,
+    limit::{ENCLOSED_BYTES_MAX, MODULES_BYTES_MAX, STATE_BYTES_MAX},
 };
-use berth_store::{DryRun, JobId, Record, RunnerSession, Version, Workspace};
-use berth_wire::runner::{Build, Claim, Claimed, Finish, Frozen, Heartbeat, Import, Job, LogLine, Owner, Repair};
+use berth_store::{ClaimError, DryRun, JobId, Record, RunnerSession, StatePointer, Template, Version, Workspace};
+use berth_wire::runner::{Build, Claim, Claimed, Enclosed, Finish, Frozen, Heartbeat, Import, Job, LogLine, Owner, Repair};
 use http::StatusCode;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// A job by the path's bare id. Builds are looked for first; only a claim asks, everyone else brings a session that says it.
-async fn job(api: &Api, id: Uuid) -> Answer<JobId> {
-    let ids = [JobId::Build(BuildId(id)), JobId::Import(VersionId(id)), JobId::Repair(RepairId(id)), JobId::DryRun(DryRunId(id))];
-    for id in ids {
-        if api.store().job(id).await?.is_some() {
-            return Ok(id);
+/// Which job a bare id may be, the most frequent kind first. Only a claim must ask; everyone else brings a session that says it.
+const fn kinds(id: Uuid) -> [JobId; 4] {
+    [JobId::Build(BuildId(id)), JobId::Import(VersionId(id)), JobId::Repair(RepairId(id)), JobId::DryRun(DryRunId(id))]
+}
+
+/// Redeems a one-time token: of a thousand that come with it, one gets the session.
+pub(crate) async fn claim(State(api): State<Shared>, Segment(id): Segment<Uuid>, Json(body): Json<Claim>) -> Answer<Json<Claimed>> {
+    let secret = Secret::new(hex::encode(rand::random::<[u8; 16]>()));
+    let hash = TokenHash::of(secret.expose());
+    let (job, claim) = redeem(&api, id, &body, hash).await?;
+    api.poke_job(job);
+    let session = RunnerSession { job, fence: claim.fence, secret };
+    let session = Secret::new(session.expose());
+    let (job, enclosed) = work(&api, claim.record).await?;
+    Ok(Json(Claimed { session, fence: claim.fence.0, lease_ends: claim.lease_ends, job, enclosed }))
+}
+
+async fn redeem(api: &Api, id: Uuid, body: &Claim, session: TokenHash) -> Answer<(JobId, berth_store::Claim)> {
+    for job in kinds(id) {
+        match api.store().claim(job, body.token.expose(), body.task, session, api.now()).await {
+            Err(ClaimError::Missing(_)) => {}
+            claimed => return Ok((job, claimed?)),
         }
     }
     Err(ApiError::missing("job"))
 }
 
-/// Redeems a one-time token: of a thousand that come with it, one gets the session.
-pub(crate) async fn claim(State(api): State<Shared>, Segment(id): Segment<Uuid>, Json(body): Json<Claim>) -> Answer<Json<Claimed>> {
-    let job = job(&api, id).await?;
-    let secret = Secret::new(hex::encode(rand::random::<[u8; 16]>()));
-    let hash = TokenHash::of(secret.expose());
-    let claim = api.store().claim(job, body.token.expose(), body.task, hash, api.now()).await?;
-    api.poke_job(job);
-    let session = RunnerSession { job, fence: claim.fence, secret };
-    let job = work(&api, claim.record).await?;
-    Ok(Json(Claimed { session: Secret::new(session.expose()), fence: claim.fence.0, lease_ends: claim.lease_ends, job }))
-}
-
-async fn work(api: &Api, record: Record) -> Answer<Job> {
+async fn work(api: &Api, record: Record) -> Answer<(Job, Enclosed)> {
     match record {
-        Record::Version(version) => import(api, *version).await.map(|import| Job::Import(Box::new(import))),
-        Record::Workspace(workspace) => build(api, *workspace).await.map(|build| Job::Build(Box::new(build))),
+        Record::Version(version) => {
+            let (archive, import) = tokio::join!(archive_along(api, version.file), import(api, *version));
+            Ok((Job::Import(Box::new(import?)), Enclosed { archive, state: None }))
+        }
+        Record::Workspace(workspace) => {
+            let version = version(api, workspace.latest_build.version).await?;
+            let pointer = workspace.state.clone();
+            let (archive, state, build) =
+                tokio::join!(archive_along(api, version.file), state_along(api, pointer.as_ref()), build(api, *workspace, version));
+            Ok((Job::Build(Box::new(build?)), Enclosed { archive, state }))
+        }
         Record::Repair(pair) => {
             let (repair, workspace) = *pair;
-            let build = Build { transition: Transition::Start, ..build(api, workspace).await? };
-            Ok(Job::Repair(Box::new(Repair { build, delete: repair.delete })))
+            let version = version(api, workspace.latest_build.version).await?;
+            let build = Build { transition: Transition::Start, ..build(api, workspace, version).await? };
+            Ok((Job::Repair(Box::new(Repair { build, delete: repair.delete })), Enclosed::default()))
         }
-        Record::DryRun(dry_run) => planned(api, *dry_run).await.map(|build| Job::DryRun(Box::new(build))),
+        Record::DryRun(dry_run) => Ok((Job::DryRun(Box::new(planned(api, *dry_run).await?)), Enclosed::default())),
     }
+}
+
+/// The archive, if it is small. Whatever is wrong with it, the runner learns when it fetches it: the claim stands.
+async fn archive_along(api: &Api, file: FileId) -> Option<Secret> {
+    let bytes = api.store().small_file_bytes(file, ENCLOSED_BYTES_MAX).await;
+    let bytes = bytes.inspect_err(|error| tracing::warn!(%error, file = %file, "an archive does not come along with a claim"));
+    bytes.ok().flatten().map(|bytes| Secret::new(STANDARD.encode(bytes)))
+}
+
+/// The newest state, if it is small, as [`archive_along`].
+async fn state_along(api: &Api, pointer: Option<&StatePointer>) -> Option<Secret> {
+    if pointer.is_some_and(|pointer| pointer.size > ENCLOSED_BYTES_MAX) {
+        return None;
+    }
+    let bytes = api.store().state_at(pointer).await;
+    let bytes = bytes.inspect_err(|error| tracing::warn!(%error, "a state does not come along with a claim"));
+    bytes.ok().map(|bytes| Secret::new(STANDARD.encode(bytes.unwrap_or_default())))
+}
+
+async fn version(api: &Api, id: VersionId) -> Answer<Version> {
+    api.store().version(id).await?.ok_or_else(|| ApiError::missing("template version"))
+}
+
+async fn template(api: &Api, id: TemplateId) -> Answer<Template> {
+    api.store().template(id).await?.ok_or_else(|| ApiError::missing("template"))
 }
 
 async fn import(api: &Api, version: Version) -> Answer<Import> {
@@ -74,10 +114,9 @@ async fn import(api: &Api, version: Version) -> Answer<Import> {
     })
 }
 
-async fn build(api: &Api, workspace: Workspace) -> Answer<Build> {
+async fn build(api: &Api, workspace: Workspace, version: Version) -> Answer<Build> {
     let build = workspace.latest_build;
-    let version = api.store().version(build.version).await?.ok_or_else(|| ApiError::missing("template version"))?;
-    let template = api.store().template(workspace.template).await?.ok_or_else(|| ApiError::missing("template"))?;
+    let (template, owner) = tokio::try_join!(template(api, workspace.template), owner(api, workspace.owner))?;
     Ok(Build {
         build_id: build.id.0,
         build_number: build.number,
@@ -87,7 +126,7 @@ async fn build(api: &Api, workspace: Workspace) -> Answer<Build> {
         log_level: build.log_level,
         workspace_id: workspace.id.0,
         workspace_name: workspace.name.to_string(),
-        owner: owner(api, workspace.owner).await?,
+        owner,
         template_id: workspace.template.0,
         template_name: template.name.to_string(),
         version_name: build.version_name,
@@ -104,9 +143,8 @@ async fn build(api: &Api, workspace: Workspace) -> Answer<Build> {
 
 /// A dry run is the first start of a workspace that is not there: its own id stands for that workspace's.
 async fn planned(api: &Api, dry_run: DryRun) -> Answer<Build> {
-    let version = api.store().version(dry_run.version).await?.ok_or_else(|| ApiError::missing("template version"))?;
-    let template = version.template.ok_or_else(|| ApiError::missing("template"))?;
-    let template = api.store().template(template).await?.ok_or_else(|| ApiError::missing("template"))?;
+    let version = version(api, dry_run.version).await?;
+    let template = template(api, version.template.ok_or_else(|| ApiError::missing("template"))?).await?;
     let policy = template.settings.policy();
     Ok(Build {
         build_id: dry_run.id.0,
@@ -200,7 +238,7 @@ pub(crate) async fn archive(
         Record::Repair(pair) => of_build(pair.1),
         Record::DryRun(dry_run) => dry_run.version,
     };
-    let file = api.store().version(version).await?.ok_or_else(missing)?.file;
+    let file = self::version(&api, version).await?.file;
     Ok(file::tar(api.store().file_bytes(file).await?.ok_or_else(|| ApiError::missing("file"))?))
 }
 

@@ -41,10 +41,9 @@ async fn steps(work: &mut Work, build: &Build) -> Result<Done, Done> {
     if build.transition == Transition::Delete && is_empty {
         return Ok(forget(work, build, known.as_ref()).await);
     }
-    let mut wanted = processes(known.as_ref());
-    wanted.extend(build.imports.iter().map(|one| one.id.clone()));
-    end_strays(work, build, &wanted).await;
-    let mut room = work.room(fetched.0?, state.clone()).await?;
+    let laid = async { work.room(fetched.0?, state.clone()).await };
+    let ((), room) = tokio::join!(end_unwanted(work, build, known.as_ref()), laid);
+    let mut room = room?;
     room.write_variables(&build.variables)
         .and_then(|()| room.write_imports(&build.imports))
         .map_err(|error| work.failed(format!("cannot prepare the working directory: {error}")))?;
@@ -85,7 +84,7 @@ async fn apply(work: &Work, build: &Build, ready: &mut Ready, state: Option<Byte
         arguments.push(PLAN_FILE);
     }
     let stored = state.as_deref().and_then(Version::of);
-    let pusher = Pusher::new(&ready.room.directory(), work.client.clone(), work.stops.clone(), stored).watch();
+    let pusher = Pusher::new(&ready.room.directory(), work.client.clone(), work.stops.clone(), stored).watch(work.progress.clone());
     let ended = work.command(ready, stage, &arguments).await;
     // The log leaves beside the last state.
     work.log.flush();
@@ -180,6 +179,16 @@ pub(crate) fn stopped(stop: Stop, stops: &Stops) -> Outcome {
 fn processes(state: Option<&State>) -> BTreeSet<String> {
     let nodes = state.map(State::nodes).unwrap_or_default();
     nodes.iter().filter(|node| node.kind == "berth_process").map(|node| node.text("id").to_owned()).collect()
+}
+
+/// Ends what an earlier build left and this one neither knows nor takes over. Before a workspace's first build there was none.
+async fn end_unwanted(work: &Work, build: &Build, known: Option<&State>) {
+    if work.is_first_claim && build.build_number == 1 {
+        return;
+    }
+    let mut wanted = processes(known);
+    wanted.extend(build.imports.iter().map(|one| one.id.clone()));
+    end_strays(work, build, &wanted).await;
 }
 
 /// Laptop mode: a build that was killed may have left a process that no state knows.

@@ -121,7 +121,16 @@ pub async fn run(config: Config) -> Result<Ended, RunnerError> {
     let _lease = lease::keep(client.clone(), stops.clone(), config.heartbeat, claimed.lease_ends);
     let (job, progress) = (config.job, Progress::default());
     let _watchdog = watchdog::watch(limits(&claimed.job), progress.clone(), stops.clone());
-    let work = Work { config, client: client.clone(), stops: stops.clone(), log, progress: progress.clone(), finding };
+    let work = Work {
+        config,
+        client: client.clone(),
+        is_first_claim: claimed.fence == 1,
+        enclosed: claimed.enclosed,
+        stops: stops.clone(),
+        log,
+        progress: progress.clone(),
+        finding,
+    };
     let done = match &claimed.job {
         Job::Import(import) => import::run(work, import).await,
         Job::Build(build) => build::run(work, build).await,

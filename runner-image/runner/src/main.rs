@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use berth_runner::{Config, Ended, terraform::guard};
+use berth_runner::{Config, Ended, RunnerError, terraform::guard};
 use tracing_subscriber::EnvFilter;
 
 /// The exit code of a runner whose lease another task has: not a failure, and not a success either.
@@ -10,8 +10,7 @@ const LEASE_LOST: u8 = 3;
 /// What a shell answers when a program cannot be executed.
 const CANNOT_EXECUTE: u8 = 126;
 
-#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     berth_runner::hide();
     if std::env::args_os().nth(1).is_some_and(|verb| verb == guard::VERB) {
         return match guard::run(std::env::args_os().skip(2)) {
@@ -33,7 +32,7 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match berth_runner::run(config).await {
+    match run(config) {
         Ok(Ended::Reported) => ExitCode::SUCCESS,
         Ok(Ended::LeaseLost) => ExitCode::from(LEASE_LOST),
         Err(error) => {
@@ -41,4 +40,9 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn run(config: Config) -> Result<Ended, RunnerError> {
+    berth_runner::run(config).await
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use berth_domain::{Timestamp, Timing, TimingStage, limit::TIMINGS_MAX, timing::bounded};
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::terraform::event::{Step, Work};
 
@@ -15,7 +15,10 @@ const TERRAFORM: &str = "terraform";
 
 /// A job's progress. Clones are the same.
 #[derive(Debug, Clone)]
-pub struct Progress(Arc<Mutex<State>>);
+pub struct Progress {
+    state: Arc<Mutex<State>>,
+    applied: Arc<Notify>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -56,13 +59,14 @@ pub struct Oldest {
 impl Default for Progress {
     fn default() -> Self {
         let sign = Instant::now();
-        Self(Arc::new(Mutex::new(State { timings: Vec::new(), flying: Vec::new(), command: None, sign })))
+        let state = State { timings: Vec::new(), flying: Vec::new(), command: None, sign };
+        Self { state: Arc::new(Mutex::new(state)), applied: Arc::default() }
     }
 }
 
 impl Progress {
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A command begins, as this process; `stage` is what it does first.
@@ -86,8 +90,16 @@ impl Progress {
         });
     }
 
+    /// Returns once, and at once, when Terraform has written its last state. It has then only to end.
+    pub(crate) async fn applied(&self) {
+        self.applied.notified().await;
+    }
+
     /// Something was said. What only says that it still waits is no sign of life.
     pub(crate) fn note(&self, step: Option<Step>) {
+        if step == Some(Step::Applied) {
+            self.applied.notify_one();
+        }
         self.with(|state| match step {
             Some(Step::Waits) => {}
             Some(step) => {
@@ -145,7 +157,7 @@ impl State {
                     self.command = Some(Command { stage: TimingStage::Apply, since: now, ..command });
                 }
             }
-            Step::Waits => {}
+            Step::Applied | Step::Waits => {}
         }
     }
 

@@ -11,9 +11,10 @@ use std::{
 
 use berth_client::RunnerClient;
 use serde::Deserialize;
+use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use crate::{lease::Stops, plain, task::owned};
+use crate::{lease::Stops, plain, progress::Progress, task::owned};
 
 /// The file's name in the working directory.
 pub const STATE_FILE: &str = "terraform.tfstate";
@@ -81,13 +82,14 @@ impl Pusher {
         Self { path: directory.join(STATE_FILE), client, stops, pushed: stored, looked_at: None }
     }
 
-    /// Watches the file and pushes, in the background.
+    /// Watches the file and pushes, in the background; at once when Terraform has written the last one.
     #[must_use]
-    pub fn watch(mut self) -> Watching {
+    pub fn watch(mut self, progress: Progress) -> Watching {
         let end = CancellationToken::new();
         let ended = end.clone();
         let task = owned(async move {
-            while ended.run_until_cancelled(tokio::time::sleep(POLL)).await.is_some() {
+            let look = async || drop(timeout(POLL, progress.applied()).await);
+            while ended.run_until_cancelled(look()).await.is_some() {
                 self.push_if_changed().await;
             }
             self

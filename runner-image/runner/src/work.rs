@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use berth_client::RunnerClient;
-use berth_domain::LogLevel;
+use berth_domain::{LogLevel, Secret};
 use berth_provider::Served;
-use berth_wire::runner::{Finish, Outcome};
+use berth_wire::runner::{Enclosed, Finish, Outcome};
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 use tokio_util::task::AbortOnDropHandle;
@@ -26,6 +27,10 @@ pub(crate) struct Work {
     pub(crate) config: Arc<Config>,
     /// The job's session.
     pub(crate) client: RunnerClient,
+    /// Whether nobody has claimed it before.
+    pub(crate) is_first_claim: bool,
+    /// What came along with the claim.
+    pub(crate) enclosed: Enclosed,
     /// Reasons to stop.
     pub(crate) stops: Stops,
     /// The job's log.
@@ -69,19 +74,25 @@ impl Work {
         }
     }
 
-    /// Fetches the template archive.
+    /// The template archive, fetched unless it came along.
     ///
     /// # Errors
     /// The failed job, or a stop.
     pub(crate) async fn archive(&self) -> Result<Bytes, Done> {
+        if let Some(archive) = decoded(self.enclosed.archive.as_ref()) {
+            return Ok(archive);
+        }
         self.client.archive().await.map_err(|error| self.refused(&error, "the template archive"))
     }
 
-    /// Fetches the newest state.
+    /// The state that the job begins with, fetched unless it came along.
     ///
     /// # Errors
     /// The failed job, or a stop.
     pub(crate) async fn state(&self) -> Result<Option<Bytes>, Done> {
+        if let Some(state) = decoded(self.enclosed.state.as_ref()) {
+            return Ok(Some(state).filter(|state| !state.is_empty()));
+        }
         self.client.state().await.map_err(|error| self.refused(&error, "the workspace's state"))
     }
 
@@ -274,6 +285,11 @@ impl Done {
     pub(crate) fn finish(outcome: Outcome) -> Self {
         Self::Finish(Box::new(report(outcome)))
     }
+}
+
+/// What came along in base64.
+fn decoded(text: Option<&Secret>) -> Option<Bytes> {
+    STANDARD.decode(text?.expose()).ok().map(Bytes::from)
 }
 
 /// A report of an outcome and nothing else.

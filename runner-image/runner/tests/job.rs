@@ -109,11 +109,53 @@ async fn the_starter_template_starts_stops_and_goes() {
 }
 
 #[tokio::test]
+async fn what_comes_along_with_the_claim_is_not_fetched_and_the_rest_is() {
+    let files = [("main.tf", "resource \"terraform_data\" \"dev\" {\n  input = \"one\"\n}\n")];
+    let first = Api::serve(job(build(Transition::Start)), &files, None).await;
+    let home = tempfile::tempdir().unwrap();
+    first.runner(home.path(), &[]).reported(&first).await;
+    let state = first.last_state().expect("a state was pushed");
+    assert_eq!((first.memory.borrow().fetches, resources_of(&state)), (0, vec!["terraform_data.dev".to_owned()]));
+
+    for (encloses_nothing, fetches) in [(false, 0), (true, 2)] {
+        let api = Api::serve(job(build(Transition::Delete)), &files, Some(state.clone())).await;
+        api.memory.send_modify(|memory| memory.encloses_nothing = encloses_nothing);
+        let finish = api.runner(home.path(), &[]).reported(&api).await;
+        assert_eq!(finish.outcome, Outcome::Succeeded, "{}", api.memory.borrow().log());
+        assert_eq!((api.memory.borrow().fetches, resources_of(&api.last_state().unwrap())), (fetches, Vec::new()));
+    }
+}
+
+/// What Terraform is told of Go's garbage collector.
+async fn collector(extra: &[(&str, &str)]) -> String {
+    let (home, told) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
+    let command = format!("echo $GOGC $GOMEMLIMIT > {}", told.path().display());
+    let template = format!(
+        "data \"coder_workspace\" \"me\" {{}}\nresource \"terraform_data\" \"tell\" {{\n  provisioner \"local-exec\" {{\n    command = \"{command}\"\n  }}\n}}\n"
+    );
+    let api = Api::serve(job(build(Transition::Start)), &[("main.tf", &template)], None).await;
+    let finish = api.runner(home.path(), extra).reported(&api).await;
+    assert_eq!(finish.outcome, Outcome::Succeeded, "{}", api.memory.borrow().log());
+    std::fs::read_to_string(told.path()).unwrap().trim().to_owned()
+}
+
+#[tokio::test]
+async fn terraform_collects_garbage_as_it_likes_when_it_starts_providers() {
+    assert_eq!(collector(&[]).await, "off 256MiB");
+    assert_eq!(collector(&[("BERTH_PROVIDER_PLUGIN", plugin().to_str().unwrap())]).await, "");
+}
+
+fn plugin() -> std::path::PathBuf {
+    let plugin = Path::new(env!("CARGO_BIN_EXE_berth-runner")).with_file_name("terraform-provider-berth");
+    assert!(plugin.exists(), "{} is missing\nhint: cargo build -p berth-provider", plugin.display());
+    plugin
+}
+
+#[tokio::test]
 async fn a_build_with_the_plugin_ends_as_one_with_the_served_provider() {
     let home = tempfile::tempdir().unwrap();
     let agent = agent_binary(home.path(), "plugged-agent");
-    let plugin = Path::new(env!("CARGO_BIN_EXE_berth-runner")).with_file_name("terraform-provider-berth");
-    assert!(plugin.exists(), "{} is missing\nhint: cargo build -p berth-provider", plugin.display());
+    let plugin = plugin();
     let extra = [("BERTH_AGENT_BINARY", agent.as_str()), ("BERTH_PROVIDER_PLUGIN", plugin.to_str().unwrap())];
     let template = repository_file("templates/local/main.tf");
     let files = [("main.tf", template.as_str())];

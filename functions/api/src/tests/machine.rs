@@ -2,11 +2,12 @@
 
 use super::fixture::World;
 use axum::body::Body;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use berth_domain::{Role, TaskId, TokenHash};
 use berth_store::{JobId, Offer};
 use http::{Method, Request};
 use jiff::SignedDuration;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::Digest;
 use uuid::Uuid;
 
@@ -55,6 +56,34 @@ async fn wrong_late_and_foreign_tokens_redeem_nothing() {
         .refused(404);
     world.pass(901);
     claim(&token).await.refused(401);
+}
+
+#[tokio::test]
+async fn a_claim_brings_the_archive_and_the_state_along_unless_they_are_large() {
+    let (world, job, admin) = waiting().await;
+    let (session, claimed) = world.claim(job).await;
+    let path = format!("/api/v2/runner/jobs/{}", job.uuid());
+    let archive = world.by(&session).get(&format!("{path}/archive")).await;
+    let along = |claimed: &Value, what: &str| claimed["enclosed"][what].as_str().map(|text| STANDARD.decode(text).unwrap());
+    assert_eq!(along(&claimed, "archive").unwrap(), archive.bytes);
+    assert_eq!(along(&claimed, "state").unwrap(), b"", "there is none yet");
+
+    let mut claimed = claimed;
+    for (serial, bytes) in [(1, 10), (2, 300_000)] {
+        let state = json!({ "version": 4, "serial": serial, "lineage": "l", "outputs": { "x": "x".repeat(bytes) } }).to_string();
+        let session = claimed["session"].as_str().unwrap().to_owned();
+        let build = claimed["job"]["build_id"].as_str().unwrap().to_owned();
+        let runner = format!("/api/v2/runner/jobs/{build}");
+        world.by(&session).put(&format!("{runner}/state"), state.clone()).await.is(204);
+        world.by(&session).post(&format!("{runner}/finish"), json!({ "outcome": { "kind": "succeeded" } })).await.is(204);
+        let workspace = claimed["job"]["workspace_id"].as_str().unwrap();
+        let builds = format!("/api/v2/workspaces/{workspace}/builds");
+        let next = world.by(&admin).post(&builds, json!({ "transition": "start" })).await.is(201);
+        (_, claimed) = world.claim(JobId::Build(next["id"].as_str().unwrap().parse().unwrap())).await;
+        let expected = (bytes < 1000).then(|| state.into_bytes());
+        assert_eq!(along(&claimed, "state"), expected);
+        assert!(along(&claimed, "archive").is_some());
+    }
 }
 
 #[tokio::test]

@@ -39,6 +39,8 @@ pub enum Step {
     },
     /// It is known what is to change; now it is changed.
     Planned,
+    /// Everything is changed, and the state is written.
+    Applied,
     /// Terraform only says that it still waits.
     Waits,
 }
@@ -113,8 +115,12 @@ pub fn read(line: &str, now: Timestamp) -> Said {
 fn step(object: &mut Object, now: Timestamp) -> Option<Step> {
     let at = object.timestamp.unwrap_or(now);
     let (name, state) = object.kind.rsplit_once('_')?;
-    if name == "change" && object.changes.as_ref().is_some_and(|changes| changes.operation == "plan") {
-        return Some(Step::Planned);
+    if let Some(changes) = object.changes.as_ref().filter(|_| name == "change") {
+        return match changes.operation.as_str() {
+            "plan" => Some(Step::Planned),
+            "apply" | "destroy" => Some(Step::Applied),
+            _ => None,
+        };
     }
     let Hook { resource, action } = object.hook.take()?;
     let HookResource { addr: resource, implied_provider: source } = resource?;
@@ -185,7 +191,9 @@ mod tests {
         assert_eq!(step("refresh_complete", hook), ended("read"));
         assert_eq!(step("planned_change", r#""change":{"action":"create"}"#), None);
         assert_eq!(step("change_summary", r#""changes":{"add":1,"operation":"plan"}"#), Some(Step::Planned));
-        assert_eq!(step("change_summary", r#""changes":{"add":1,"operation":"apply"}"#), None);
+        assert_eq!(step("change_summary", r#""changes":{"add":1,"operation":"apply"}"#), Some(Step::Applied));
+        assert_eq!(step("change_summary", r#""changes":{"remove":1,"operation":"destroy"}"#), Some(Step::Applied));
+        assert_eq!(step("change_summary", r#""changes":{"operation":"of tomorrow"}"#), None);
     }
 
     #[test]

@@ -16,8 +16,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use berth_domain::{Secret, Timestamp, Transition};
-use berth_wire::runner::{Build, Claim, Claimed, Finish, Frozen, Heartbeat, Import, Job, LogLine, Owner};
+use berth_wire::runner::{Build, Claim, Claimed, Enclosed, Finish, Frozen, Heartbeat, Import, Job, LogLine, Owner};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{process::Child, sync::watch, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
@@ -43,6 +44,10 @@ pub(crate) struct Memory {
     pub(crate) lease_seconds: u64,
     /// What an import kept.
     pub(crate) modules: Option<Vec<u8>>,
+    /// Nothing comes along with the claim.
+    pub(crate) encloses_nothing: bool,
+    /// How often the archive or the state was fetched.
+    pub(crate) fetches: usize,
     claimed: bool,
 }
 
@@ -306,10 +311,18 @@ async fn claim(State(shared): State<Shared>, Json(claim): Json<Claim>) -> Respon
         return StatusCode::CONFLICT.into_response();
     }
     let session = Secret::new(SESSION.to_owned());
-    Json(Claimed { session, fence: 1, lease_ends: lease_ends(&shared.memory.borrow()), job: (*shared.job).clone() }).into_response()
+    let memory = shared.memory.borrow();
+    let enclosed = if memory.encloses_nothing { Enclosed::default() } else { shared.enclosed() };
+    let job = (*shared.job).clone();
+    Json(Claimed { session, fence: 1, lease_ends: lease_ends(&memory), job, enclosed }).into_response()
 }
 
 impl Shared {
+    fn enclosed(&self) -> Enclosed {
+        let text = |bytes: &Bytes| Secret::new(STANDARD.encode(bytes));
+        Enclosed { archive: Some(text(&self.archive)), state: Some(self.state.as_ref().map(text).unwrap_or_default()) }
+    }
+
     /// Whether the session is good; the lease may have been taken away.
     fn refusal(&self, headers: &HeaderMap) -> Option<Response> {
         if headers.get("authorization").and_then(|value| value.to_str().ok()) != Some(&format!("Bearer {SESSION}")) {
@@ -340,10 +353,12 @@ async fn logs(State(shared): State<Shared>, headers: HeaderMap, Json(lines): Jso
 }
 
 async fn archive(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    shared.memory.send_modify(|memory| memory.fetches += 1);
     shared.refusal(&headers).unwrap_or_else(|| shared.archive.clone().into_response())
 }
 
 async fn newest_state(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    shared.memory.send_modify(|memory| memory.fetches += 1);
     let newest = || shared.state.clone().map_or_else(|| StatusCode::NO_CONTENT.into_response(), IntoResponse::into_response);
     shared.refusal(&headers).unwrap_or_else(newest)
 }
