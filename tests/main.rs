@@ -13,6 +13,7 @@ mod bed;
 mod build;
 mod canary;
 mod crash;
+mod dashboard;
 mod deployed;
 mod forward;
 mod freeze;

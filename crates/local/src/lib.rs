@@ -3,6 +3,7 @@
 //! `berth server` starts it; the stories in `tests/` run it as they would be run. On AWS the same libraries are Lambdas, a queue and tasks.
 
 pub mod config;
+mod dashboard;
 mod host;
 mod keys;
 mod presence;

@@ -2,12 +2,13 @@
 
 use crate::{
     config::{Config, ConfigError},
-    host,
+    dashboard, host,
     keys::{KeyError, Keys},
     presence::{self, RelayPresence},
     queue::Queue,
     task::Tasks,
 };
+use axum::middleware::from_fn;
 use berth_api::{ApiConfig, App, Changes, Clock, Presence};
 use berth_domain::Secret;
 use berth_relay::{Keys as RelayKeys, Relay, RelayConfig};
@@ -121,8 +122,9 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         drain: drain.clone(),
     };
     let own = Arc::clone(&access_url);
-    let router =
-        berth_api::router(app).layer(axum::middleware::from_fn(move |request, next| host::guard(Arc::clone(&own), request, next)));
+    let router = berth_api::router(app)
+        .layer(from_fn(dashboard::serve))
+        .layer(from_fn(move |request, next| host::guard(Arc::clone(&own), request, next)));
     let server = trackers.spawn(berth_relay::serve(listener, router, relay, drain.clone()));
     announce_ready(&access_url, config.options.ready_file.as_deref()).map_err(ServeError::Data)?;
 
@@ -194,7 +196,7 @@ fn reachable(listen: SocketAddr) -> std::net::IpAddr {
 /// Says that connections are accepted: on standard output for people, in a file for programs.
 #[allow(clippy::print_stdout)]
 fn announce_ready(url: &str, file: Option<&Path>) -> Result<(), io::Error> {
-    println!("Berth is ready at {url}\nSign in with: berth login {url}");
+    println!("Berth is ready at {url} (open it in a browser)\nSign in with: berth login {url}");
     let Some(file) = file else { return Ok(()) };
     let beside = file.with_extension("new");
     std::fs::write(&beside, format!("{url}\n"))?;

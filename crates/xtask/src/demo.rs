@@ -179,7 +179,7 @@ impl Demo {
         let config = self.config.display();
         say(&format!(
             "
-Berth is up at {url}   (user {EMAIL}, password {password})
+Berth is up at {url}   (open it in a browser, or use it from a terminal; user {EMAIL}, password {password})
 Its server log: {log}
 
 Try next, in another terminal:

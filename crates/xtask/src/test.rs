@@ -19,6 +19,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("python3", "python3"),
     ("pebble", "pebble"),
     ("node", "nodejs"),
+    ("npm", "npm"),
+    ("chromium", "chromium"),
     ("strip", "binutils"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
