@@ -75,8 +75,14 @@ def test_the_api_has_routes_to_try():
     assert sum(is_live(path) for method, path in ROUTES if method == "get") >= 6
 
 
+# The API's plain pages are for a laptop's server without the dashboard, whose own pages these are.
+PAGES = ("/login", "/cli-auth")
 # Files and sockets have their own tests below.
-PLAIN = [(method, path) for method, path in ROUTES if not path.startswith("/bin/") and not re.search("/watch(-ws)?$", path)]
+PLAIN = [
+    (method, path)
+    for method, path in ROUTES
+    if not path.startswith("/bin/") and path not in PAGES and not re.search("/watch(-ws)?$", path)
+]
 
 
 @pytest.mark.parametrize(("method", "path"), PLAIN)
@@ -108,7 +114,7 @@ def test_lines_that_agents_and_runners_send_go_to_the_api(edge):
 
 
 def test_who_asks_is_said_by_the_edge_and_not_by_the_client(edge):
-    for path in ["/api/v2/users/login", "/cli-auth", filled("/api/v2/workspacebuilds/{build}/logs")]:
+    for path in ["/api/v2/users/login", "/healthz", filled("/api/v2/workspacebuilds/{build}/logs")]:
         method = "POST" if path.endswith("login") else "GET"
         assert edge.ask(method, path, headers={"x-berth-viewer": "198.51.100.1"})[2]["x-berth-viewer"] == VIEWER
 
@@ -119,8 +125,14 @@ def test_who_asks_is_said_by_the_edge_and_not_by_the_client(edge):
         ("/", "/index.html"),
         ("/workspaces", "/index.html"),
         ("/@ada/dev", "/index.html"),
+        ("/setup", "/index.html"),
+        ("/login", "/index.html"),
+        ("/cli-auth", "/index.html"),
+        ("/settings/tokens", "/index.html"),
+        ("/health", "/index.html"),
         ("/templates/aws-linux", "/index.html"),
         ("/assets/index-1a2b.js", "/assets/index-1a2b.js"),
+        ("/icon/aws.svg", "/icon/aws.svg"),
         ("/bin/berth-agent-linux-arm64", "/bin/berth-agent-linux-arm64"),
         ("/bin/coder-windows-amd64.exe", "/bin/berth-windows-amd64.exe"),
     ],
@@ -135,6 +147,35 @@ def test_another_release_is_another_thing_to_cache():
     assert edge.ask("GET", "/bin/berth-linux-amd64")[1] == "/releases/0.2.0-abc/bin/berth-linux-amd64"
     # What is before it in the origin would not be part of the key that CloudFront caches by.
     assert not any("OriginPath" in origin for origin in edge.configuration["Origins"])
+
+
+def test_every_page_of_the_dashboard_is_served(edge):
+    """Each address that the dashboard's router knows, opened by itself."""
+    router = (ROOT / "dashboard/src/router.tsx").read_text()
+    paths = re.findall(r'getParentRoute: \(\) => (?:root|inside),\s+path: "([^"]+)"', router)
+    assert len(paths) > 10
+    for path in paths:
+        assert edge.ask("GET", path.replace("{$owner}", "ada").replace("$", ""))[0] == "web", path
+
+
+def headers(deployment, name):
+    (policy,) = [one for one in deployment.of("AWS::CloudFront::ResponseHeadersPolicy") if one.name == name]
+    return policy.properties["ResponseHeadersPolicyConfig"]
+
+
+def test_a_page_is_asked_for_each_time_and_a_file_of_its_release_once(deployment):
+    def caching(name):
+        return headers(deployment, name)["CustomHeadersConfig"]["Items"][0]["Value"]
+
+    assert (caching("WebHeaders"), caching("AssetHeaders")) == ("no-cache", "public, max-age=31536000, immutable")
+
+
+def test_a_page_may_load_the_same_here_as_on_a_laptop(deployment):
+    policy = headers(deployment, "WebHeaders")["SecurityHeadersConfig"]["ContentSecurityPolicy"]["ContentSecurityPolicy"]
+    laptop = (ROOT / "crates/local/src/dashboard.rs").read_text()
+    told = re.search(r'const POLICY: &str = "(.*?)";', laptop, re.DOTALL)
+    assert policy == re.sub(r"\\\s+", "", told.group(1))
+    assert "unsafe" not in policy and "*" not in policy
 
 
 def test_names_are_free_for_a_stack_of_the_same_name_in_another_region(deployment):

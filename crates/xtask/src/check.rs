@@ -1,6 +1,9 @@
-//! `cargo xtask check`: formatting, lints, documentation, dependencies.
+//! `cargo xtask check`: formatting, lints, documentation, dependencies; the dashboard's own too.
 
-use crate::run::{Outcome, binaries, cargo, root, run, step};
+use crate::{
+    dashboard,
+    run::{Outcome, binaries, cargo, root, run, step},
+};
 use std::{path::PathBuf, process::Command};
 
 /// Tools from crates.io, pinned; built once into the target directory.
@@ -13,6 +16,8 @@ pub(crate) fn check() -> Outcome {
     run(cargo().args(["fmt", "--all", "--check"])).map_err(|error| format!("{error}\nhint: run `cargo fmt --all`"))?;
     step("Checking", "lints");
     run(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]))?;
+    step("Checking", "the dashboard");
+    dashboard::check()?;
     step("Checking", "documentation");
     run(cargo().args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "--deny warnings"))?;
     step("Checking", "unused dependencies");

@@ -4,11 +4,12 @@
 //! dist/template.yaml, data.yaml ...    the templates, with zips where the sources were
 //! dist/berth-api-arm64.zip ...         the functions
 //! dist/samconfig.toml                  stacks dev and prod
-//! dist/web/                            the folder of a release in the web bucket: bin/ with the command line and the agent
+//! dist/web/                            the folder of a release in the web bucket: the dashboard, and bin/ with the command line and the agent
 //! dist/image/linux_arm64/              programs for the images: docker buildx build --build-context binaries=dist/image
 //! ```
 
 use crate::{
+    dashboard,
     python::Environment,
     run::{Outcome, binaries, cargo, has, output, root, run, say, step},
 };
@@ -119,6 +120,7 @@ pub(crate) fn dist(options: &Options) -> Outcome {
     if options.templates_only {
         return Ok(());
     }
+    dashboard::build(&options.out.join("web"))?;
     let cross = Cross::new()?;
     for function in FUNCTIONS {
         let zip = cross.build(function, function, options.arch, "zip")?;
@@ -202,8 +204,7 @@ fn templates(options: &Options, version: &str) -> Outcome {
     }
     let samconfig =
         fs::read_to_string(root().join("samconfig.toml")).map_err(|error| format!("cannot read samconfig.toml: {error}"))?;
-    write(&options.out.join("samconfig.toml"), &samconfig.replace("\"infra/template.yaml\"", "\"template.yaml\""))?;
-    copy_all(&root().join("infra/web"), &options.out.join("web"))
+    write(&options.out.join("samconfig.toml"), &samconfig.replace("\"infra/template.yaml\"", "\"template.yaml\""))
 }
 
 /// The root template for one architecture and one release.
@@ -262,20 +263,6 @@ fn copy(from: &Path, to: &Path) -> Outcome {
     to.parent().map_or(Ok(()), make)?;
     let bytes = fs::copy(from, to).map_err(|error| format!("cannot copy {} to {}: {error}", from.display(), to.display()))?;
     step("Made", &format!("{} ({:.1} MB)", to.display(), bytes as f64 / 1e6));
-    Ok(())
-}
-
-fn copy_all(from: &Path, to: &Path) -> Outcome {
-    make(to)?;
-    for entry in fs::read_dir(from).map_err(|error| format!("cannot read {}: {error}", from.display()))? {
-        let path = entry.map_err(|error| format!("cannot read {}: {error}", from.display()))?.path();
-        let to = to.join(path.file_name().unwrap_or_default());
-        if path.is_dir() {
-            copy_all(&path, &to)?;
-        } else {
-            fs::copy(&path, &to).map_err(|error| format!("cannot copy {} to {}: {error}", path.display(), to.display()))?;
-        }
-    }
     Ok(())
 }
 

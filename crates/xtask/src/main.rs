@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod dashboard;
 mod demo;
 mod dist;
 mod python;
@@ -15,7 +16,7 @@ usage: cargo xtask <command>
 
   demo [--once] [--data DIR] [--port N]   the main job, for real, on this machine (also: cargo demo)
   test [-- ARGS...]                       install what the tests need, then run all of them
-  check                                   fmt, clippy, doc, deny, unused dependencies: exactly what CI runs
+  check                                   fmt, clippy, doc, deny, unused dependencies, the dashboard: exactly what CI runs
   bench [--as-built] [NAME...]            measure against a rival in the same run, print the table
   dist [--arch arm64|x86_64] [--out DIR]  what an operator deploys without Rust: zips, programs, templates (docs/operator.md)";
 

@@ -1,1 +1,0 @@
-document.getElementById("address").textContent = location.origin;
