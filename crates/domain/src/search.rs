@@ -6,7 +6,7 @@ use crate::WorkspaceStatus;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SearchError {
     /// A key that does not exist.
-    #[error("{0:?} is not a search key; use owner, name, template or status")]
+    #[error("{0:?} is not a search key; use owner, name, template, status, outdated, dormant or shared")]
     Key(String),
     /// A key without a value, or given twice.
     #[error("{0:?} needs exactly one value")]
@@ -14,6 +14,9 @@ pub enum SearchError {
     /// A status that does not exist.
     #[error("{0}")]
     Status(String),
+    /// A question of yes or no that is answered otherwise.
+    #[error("{0:?} needs true or false")]
+    Truth(String),
     /// A quote that is not closed.
     #[error("a quote is not closed")]
     Quote,
@@ -30,6 +33,10 @@ pub struct WorkspaceSearch {
     pub template: Option<String>,
     /// Exact status.
     pub status: Option<WorkspaceStatus>,
+    /// Whether the template's active version is another one.
+    pub outdated: Option<bool>,
+    /// Wanted of what no workspace is yet, dormant or shared: nothing matches.
+    pub nothing: bool,
 }
 
 impl WorkspaceSearch {
@@ -73,6 +80,18 @@ impl WorkspaceSearch {
                     None => Ok(()),
                 };
             }
+            "outdated" => {
+                self.outdated = Some(truth(key, value)?);
+                return Ok(());
+            }
+            "dormant" | "shared" => {
+                self.nothing |= truth(key, value)?;
+                return Ok(());
+            }
+            "shared_with_user" | "shared_with_group" => {
+                self.nothing = true;
+                return Ok(());
+            }
             _ => return Err(SearchError::Key(key.to_owned())),
         };
         match slot.replace(value.to_ascii_lowercase()) {
@@ -85,7 +104,9 @@ impl WorkspaceSearch {
     #[must_use]
     pub fn matches(&self, me: &str, workspace: &Searched<'_>) -> bool {
         let owner = self.owner.as_deref().map(|owner| if owner == "me" { me } else { owner });
-        owner.is_none_or(|owner| owner.eq_ignore_ascii_case(workspace.owner))
+        !self.nothing
+            && owner.is_none_or(|owner| owner.eq_ignore_ascii_case(workspace.owner))
+            && self.outdated.is_none_or(|outdated| outdated == workspace.outdated)
             && self.name.as_deref().is_none_or(|name| workspace.name.to_ascii_lowercase().contains(name))
             && self.template.as_deref().is_none_or(|template| template.eq_ignore_ascii_case(workspace.template))
             && self.status.is_none_or(|status| status == workspace.status)
@@ -103,6 +124,12 @@ pub struct Searched<'a> {
     pub template: &'a str,
     /// Its status.
     pub status: WorkspaceStatus,
+    /// Whether the template's active version is another one.
+    pub outdated: bool,
+}
+
+fn truth(key: &str, value: &str) -> Result<bool, SearchError> {
+    value.to_ascii_lowercase().parse().map_err(|_| SearchError::Truth(key.to_owned()))
 }
 
 fn split(query: &str) -> Result<Vec<String>, SearchError> {
@@ -135,16 +162,28 @@ mod tests {
     #[test]
     fn a_query_is_read_as_people_type_it() {
         let search = WorkspaceSearch::parse("owner:me status:Running template:\"linux\" dev").unwrap();
-        let dev = Searched { owner: "ada", name: "my-dev", template: "Linux", status: WorkspaceStatus::Running };
+        let dev = Searched { owner: "ada", name: "my-dev", template: "Linux", status: WorkspaceStatus::Running, outdated: false };
         assert!(search.matches("ada", &dev));
         assert!(!search.matches("bob", &dev));
         assert_eq!(WorkspaceSearch::parse("ada/dev").unwrap().owner.as_deref(), Some("ada"));
         assert_eq!(
             WorkspaceSearch::parse("colour:red").unwrap_err().to_string(),
-            "\"colour\" is not a search key; use owner, name, template or status"
+            "\"colour\" is not a search key; use owner, name, template, status, outdated, dormant or shared"
         );
         assert!(WorkspaceSearch::parse("owner:a owner:b").is_err());
         assert_eq!(WorkspaceSearch::parse("name:\"open"), Err(SearchError::Quote));
+    }
+
+    #[test]
+    fn the_filters_of_ide_plugins_are_understood() {
+        let dev = |outdated| Searched { owner: "ada", name: "dev", template: "linux", status: WorkspaceStatus::Running, outdated };
+        let finds = |query: &str, outdated| WorkspaceSearch::parse(query).unwrap().matches("ada", &dev(outdated));
+        assert!(finds("outdated:true", true) && !finds("outdated:true", false) && finds("outdated:false", false));
+        for nothing in ["dormant:true", "shared:true", "shared_with_user:0190b6f0-0000-7000-8000-000000000000"] {
+            assert!(!finds(nothing, false), "{nothing}");
+        }
+        assert!(finds("owner:me dormant:false shared:false", false));
+        assert_eq!(WorkspaceSearch::parse("outdated:maybe"), Err(SearchError::Truth("outdated".into())));
     }
 
     proptest! {

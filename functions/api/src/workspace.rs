@@ -130,6 +130,7 @@ fn searched<'a>(workspace: &'a Workspace, templates: &'a Templates) -> Searched<
         name: workspace.name.as_str(),
         template: templates.get(&workspace.template).map_or(&workspace.template_name, |template| template.name.as_str()),
         status: WorkspaceStatus::of(build.transition, build.job.status),
+        outdated: templates.get(&workspace.template).is_some_and(|template| template.active_version != build.version),
     }
 }
 
