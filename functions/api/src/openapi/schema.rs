@@ -26,6 +26,7 @@ impl Schemas {
     /// Puts the definitions into the document. A type that is read otherwise than it is written is there twice.
     pub(super) fn finish(mut self, document: &mut Value) {
         let mut written = definitions(&mut self.answers);
+        written.values_mut().for_each(without_null);
         let read = definitions(&mut self.requests);
         let other = others(&written, &read);
         for (name, mut schema) in read {
@@ -45,6 +46,28 @@ impl Schemas {
 
 fn definitions(generator: &mut SchemaGenerator) -> Map<String, Value> {
     generator.take_definitions(true).into_iter().map(|(name, schema)| (name, tidy(schema))).collect()
+}
+
+/// What an answer may leave out is left out instead of being `null`: serde's `skip_serializing_if` is what makes a field optional there.
+fn without_null(schema: &mut Value) {
+    let required = schema["required"].as_array().cloned().unwrap_or_default();
+    let fields = schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten();
+    for (_, field) in fields.filter(|(name, _)| !required.iter().any(|own| own == name.as_str())) {
+        let Some(field) = field.as_object_mut() else { continue };
+        if let Some(Value::Array(kinds)) = field.get("type") {
+            let kinds: Vec<_> = kinds.iter().filter(|kind| *kind != "null").cloned().collect();
+            let kinds = if let [only] = kinds.as_slice() { only.clone() } else { Value::Array(kinds) };
+            field.insert("type".to_owned(), kinds);
+        }
+        if let Some(Value::Array(variants)) = field.get_mut("anyOf") {
+            variants.retain(|variant| variant["type"] != "null");
+            if let [Value::Object(only)] = variants.as_slice() {
+                let only = only.clone();
+                field.remove("anyOf");
+                field.extend(only);
+            }
+        }
+    }
 }
 
 /// The names of types whose two schemas differ, themselves or in what they refer to.
