@@ -29,6 +29,8 @@ pub(crate) enum Program {}
 pub(crate) enum Document {}
 /// A page for a browser.
 pub(crate) enum Page {}
+/// A picture.
+pub(crate) enum Picture {}
 /// A shell script.
 pub(crate) enum Script {}
 /// A value that was made for this request, or one that was there.

@@ -22,6 +22,7 @@ mod error;
 mod file;
 mod guard;
 mod host_key;
+mod icon;
 mod init_script;
 mod limit;
 mod log;

@@ -6,8 +6,8 @@
 #[cfg(test)]
 use crate::openapi::{Described, Operation};
 use crate::{
-    Shared, agent, binary, build, buildinfo, dry_run, file, guard, init_script, log, page, relay, repair, runner, session, state,
-    template, token, upload, user, version, watch, workspace,
+    Shared, agent, binary, build, buildinfo, dry_run, file, guard, icon, init_script, log, page, relay, repair, runner,
+    session, state, template, token, upload, user, version, watch, workspace,
 };
 use axum::{
     Router,
@@ -129,6 +129,8 @@ fn deployment() -> Vec<Route> {
     vec![
         get(Public, "/healthz", buildinfo::health),
         get(Public, "/bin/{name}", binary::serve),
+        get(Public, "/icon/{name}", icon::icon),
+        get(Public, "/emojis/{name}", icon::emoji),
         get(Public, "/cli-auth", page::form),
         post(Public, "/cli-auth", page::token),
         get(Public, "/login", page::form),

@@ -3,7 +3,7 @@
 use super::Operation;
 use crate::{
     Shared,
-    answer::{Document, Events, Followed, Frames, Kept, Made, Page, Program, Raw, Script, StateText, Tar, WithCookie},
+    answer::{Document, Events, Followed, Frames, Kept, Made, Page, Picture, Program, Raw, Script, StateText, Tar, WithCookie},
     body::{Asked, Json, Segment, Unread},
     error::ApiError,
     page::Form,
@@ -204,5 +204,6 @@ raw! {
     Program: (200, "The program's bytes.", Some("application/octet-stream")), (304, "The client has it.", None);
     Document: (200, "The document.", Some("application/json")), (304, "The client has it.", None);
     Page: (200, "A page.", Some("text/html")), (401, "The page, and what was wrong.", Some("text/html"));
+    Picture: (200, "A picture.", Some("image/svg+xml"));
     Script: (200, "A shell script.", Some("text/x-shellscript"));
 }
