@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use berth_client::{AgentClient, ClientError};
-use berth_wire::agent::{Hello, LifecycleReport, Logs, Manifest, SessionsAnswer, SessionsRequest};
+use berth_wire::agent::{Hello, LifecycleReport, Logs, Manifest, MetadataReport, SessionsAnswer, SessionsRequest};
 use berth_wire::domain::{Lifecycle, Timestamp};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -113,6 +113,13 @@ impl Control {
                 Ok(None)
             }
             Err(_) => Ok(None),
+        }
+    }
+
+    /// Tells what metadata blocks said, once: newer words come.
+    pub async fn tell_metadata(&self, report: &MetadataReport) {
+        if let Err(error) = self.client.metadata(report).await {
+            tracing::debug!(%error, values = report.values.len(), "metadata was not heard");
         }
     }
 

@@ -14,6 +14,7 @@ pub mod identity;
 pub mod lifecycle;
 pub mod log;
 pub mod manifest;
+pub mod metadata;
 pub mod process;
 pub mod script;
 pub mod ssh;
@@ -151,8 +152,8 @@ impl Agent {
         let sessions = manifest::sessions(&self.config, manifest);
         let runner = ScriptRunner { config: self.config.clone(), sessions, processes: self.processes.clone(), log };
         let starting = async {
-            lifecycle::start(&reporter, &runner, &manifest.scripts).await;
-            std::future::pending::<()>().await;
+            let scripts = lifecycle::start(&reporter, &runner, &manifest.scripts);
+            tokio::join!(scripts, metadata::run(&runner, control, &manifest.metadata));
         };
         let apply = |manifest: &Manifest| {
             self.server.set_sessions(manifest::sessions(&self.config, manifest));

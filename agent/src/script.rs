@@ -9,9 +9,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use berth_wire::domain::LogLevel;
+use berth_wire::domain::limit::METADATA_VALUE_BYTES_MAX;
 use berth_wire::runner::Script;
 use futures_util::future::join_all;
 use nix::sys::signal::Signal;
+use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -70,6 +72,36 @@ impl ScriptRunner {
         }
         tracing::info!(script.id = %script.id, script.name = script.display_name, ?outcome, "a script ended");
         outcome
+    }
+
+    /// Runs a line in the user's shell: what it printed, or why it said nothing.
+    pub(crate) async fn ask(&self, line: &str, limit: Duration) -> Result<String, String> {
+        let surroundings = self.sessions.surroundings();
+        let mut command = Command::new(&self.sessions.user().shell);
+        command.arg("-c").arg(line).env_clear().envs(&surroundings.variables).current_dir(&surroundings.directory);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut running = self.processes.spawn(command).map_err(|error| format!("it did not start: {error}"))?;
+        let mut said = Vec::new();
+        let stdout = running.take_stdout();
+        let reading = async {
+            if let Some(mut stdout) = stdout {
+                (&mut stdout).take(METADATA_VALUE_BYTES_MAX as u64).read_to_end(&mut said).await.ok();
+                tokio::io::copy(&mut stdout, &mut tokio::io::sink()).await.ok();
+            }
+            running.wait().await
+        };
+        let ended = timeout(limit, reading).await;
+        let said = String::from_utf8_lossy(&said).trim_end().to_owned();
+        match ended {
+            Ok(Ok(status)) if status.success() => Ok(said),
+            Ok(Ok(status)) => Err(format!("it failed: {status}")),
+            Ok(Err(error)) => Err(format!("its end was not seen: {error}")),
+            Err(_late) => {
+                signal_group(running.pid(), Signal::SIGKILL);
+                running.wait().await.ok();
+                Err(format!("it took longer than {} s", limit.as_secs()))
+            }
+        }
     }
 
     fn start(&self, script: &Script) -> io::Result<(Running, File)> {

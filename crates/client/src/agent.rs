@@ -2,7 +2,9 @@
 
 use crate::{Client, Follow, Result, follow, http::segment};
 use berth_wire::{
-    agent::{AgentLog, Hello, LifecycleReport, Logs, Manifest, SessionsAnswer, SessionsRequest, Ticket, TicketRequest},
+    agent::{
+        AgentLog, Hello, LifecycleReport, Logs, Manifest, MetadataReport, SessionsAnswer, SessionsRequest, Ticket, TicketRequest,
+    },
     domain::Secret,
     resource::Agent,
 };
@@ -84,6 +86,14 @@ impl AgentClient {
     /// Any [`crate::ClientError`].
     pub async fn sessions(&self, request: &SessionsRequest) -> Result<SessionsAnswer> {
         self.0.post(&["workspaceagents", "me", "sessions"], request).await
+    }
+
+    /// Tells what metadata scripts said.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn metadata(&self, report: &MetadataReport) -> Result<()> {
+        self.0.done(self.0.request(Method::POST, &["workspaceagents", "me", "metadata"]).json(report)).await
     }
 
     /// Appends lines to the agent's log; 413 when it is full.

@@ -84,3 +84,8 @@ pub const BUILD_TIMEOUT_MILLISECONDS_MAX: i64 = 24 * 3600 * 1000;
 pub const MESSAGE_BYTES_MAX: usize = 1024;
 /// A dry run, its log and its result are forgotten this long after it was asked for.
 pub const DRY_RUN_SECONDS: i64 = 24 * 3600;
+
+/// The most metadata blocks of one agent.
+pub const METADATA_BLOCKS_MAX: usize = 100;
+/// The longest value of a metadata block; more is cut off.
+pub const METADATA_VALUE_BYTES_MAX: usize = 2048;

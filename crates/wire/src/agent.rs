@@ -6,6 +6,7 @@
 //! | `PATCH me/lifecycle` | [`LifecycleReport`] -> 204 |
 //! | `PATCH me/logs` | [`Logs`] -> 204; 413 when the log is full |
 //! | `POST me/sessions` | [`SessionsRequest`] -> [`SessionsAnswer`]; asked now and then while something is open |
+//! | `POST me/metadata` | [`MetadataReport`] -> 204 |
 //!
 //! and the client's, under `/api/v2/workspaceagents/{id}`: `POST ticket` [`TicketRequest`] -> [`Ticket`]; `GET logs?after=N&follow`.
 
@@ -141,6 +142,75 @@ pub struct Line {
     pub level: LogLevel,
     /// The text.
     pub output: String,
+}
+
+/// What metadata scripts said. A later value of a key replaces the one before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MetadataReport {
+    /// At most [`berth_domain::limit::METADATA_BLOCKS_MAX`].
+    pub values: Vec<MetadataValue>,
+}
+
+/// What one metadata script said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MetadataValue {
+    /// The block's key.
+    pub key: String,
+    /// When it said it.
+    #[schemars(with = "DateTime")]
+    pub collected_at: Timestamp,
+    /// What it printed.
+    #[serde(default)]
+    pub value: String,
+    /// Why it said nothing.
+    #[serde(default)]
+    pub error: String,
+}
+
+/// A metadata block as clients watch it, in `watch-metadata-ws` and its SSE twin `watch-metadata`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MetadataEvent {
+    /// Its latest value.
+    pub result: MetadataResult,
+    /// What the template says of it.
+    pub description: MetadataDescription,
+}
+
+/// The latest value of a metadata block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MetadataResult {
+    /// When it was said; the first second of year 1 while nothing was.
+    #[schemars(with = "DateTime")]
+    pub collected_at: Timestamp,
+    /// How many seconds ago.
+    pub age: i64,
+    /// What was said.
+    pub value: String,
+    /// Why nothing was.
+    pub error: String,
+}
+
+impl Default for MetadataResult {
+    fn default() -> Self {
+        /// 0001-01-01T00:00:00Z in Unix seconds, which clients take for never.
+        const NEVER: i64 = -62_135_596_800;
+        Self { collected_at: Timestamp::constant(NEVER, 0), age: 0, value: String::new(), error: String::new() }
+    }
+}
+
+/// What a template says of a metadata block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MetadataDescription {
+    /// For people.
+    pub display_name: String,
+    /// Its name.
+    pub key: String,
+    /// Empty towards clients: its text may hold what only the agent should read.
+    pub script: String,
+    /// Seconds between runs.
+    pub interval: i64,
+    /// Seconds that a run may take.
+    pub timeout: i64,
 }
 
 /// One line of an agent's log as clients read it. Ids grow by one from 1 within an agent.

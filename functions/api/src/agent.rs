@@ -60,6 +60,8 @@ pub(crate) async fn manifest(
     let key = api.app.signing.verifying();
     let seed = host_key_seed(&api.app.host_key_secret, workspace.id, &agent.definition.name);
     let definition = agent.definition;
+    // What nobody can watch here need not be told.
+    let watchable = api.app.config.sockets_url.is_none();
     Ok(Json(Manifest {
         agent_id: agent.id.0,
         agent_name: definition.name,
@@ -71,7 +73,7 @@ pub(crate) async fn manifest(
         directory: definition.directory,
         motd_file: definition.motd_file,
         scripts: definition.scripts,
-        metadata: definition.metadata,
+        metadata: if watchable { definition.metadata } else { Vec::new() },
         relay: api.app.config.relay(token),
         ticket_key: key.public,
         ticket_key_id: key.id,

@@ -27,6 +27,7 @@ mod init_script;
 mod limit;
 mod log;
 mod markdown;
+mod metadata;
 #[cfg(test)]
 mod openapi;
 mod origin;
@@ -128,6 +129,7 @@ pub fn router(app: App) -> Router {
         logins: limit::Logins::default(),
         binaries: binary::Etags::default(),
         templates: template::TemplateCache::default(),
+        metadata: metadata::Values::default(),
     }))
 }
 
@@ -139,6 +141,7 @@ pub(crate) struct Api {
     pub(crate) logins: limit::Logins,
     pub(crate) binaries: binary::Etags,
     pub(crate) templates: template::TemplateCache,
+    pub(crate) metadata: metadata::Values,
 }
 
 /// What handlers get as `State`.

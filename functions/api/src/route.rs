@@ -6,7 +6,7 @@
 #[cfg(test)]
 use crate::openapi::{Described, Operation};
 use crate::{
-    Shared, agent, binary, build, buildinfo, dry_run, file, guard, icon, init_script, log, page, relay, repair, runner,
+    Shared, agent, binary, build, buildinfo, dry_run, file, guard, icon, init_script, log, metadata, page, relay, repair, runner,
     session, state, template, token, upload, user, version, watch, workspace,
 };
 use axum::{
@@ -240,6 +240,8 @@ fn workspaces() -> Vec<Route> {
         patch(Build, "/api/v2/repairs/{repair}/cancel", repair::cancel),
         get(Read, "/api/v2/workspaceagents/{agent}", agent::show),
         get(Read, "/api/v2/workspaceagents/{agent}/logs", log::of_agent),
+        get(Read, "/api/v2/workspaceagents/{agent}/watch-metadata", metadata::events),
+        get(Read, "/api/v2/workspaceagents/{agent}/watch-metadata-ws", metadata::socket),
         post(Enter, "/api/v2/workspaceagents/{agent}/ticket", agent::ticket),
     ]
 }
@@ -252,6 +254,7 @@ fn machines() -> Vec<Route> {
         patch(Agent, "/api/v2/workspaceagents/me/lifecycle", agent::lifecycle),
         patch(Agent, "/api/v2/workspaceagents/me/logs", agent::logs),
         post(Agent, "/api/v2/workspaceagents/me/sessions", agent::sessions),
+        post(Agent, "/api/v2/workspaceagents/me/metadata", metadata::report),
         post(Public, "/api/v2/runner/jobs/{job}/claim", runner::claim), // The one-time token is in the body.
         post(Runner, "/api/v2/runner/jobs/{job}/heartbeat", runner::heartbeat),
         post(Runner, "/api/v2/runner/jobs/{job}/logs", runner::logs),

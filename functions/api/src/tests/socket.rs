@@ -1,7 +1,7 @@
 //! Open sockets, over a real listener: follow, watch, Origin, drain.
 
-use super::fixture::World;
-use berth_domain::Role;
+use super::fixture::{World, up};
+use berth_domain::{AgentId, Role};
 use berth_store::JobId;
 use futures_util::{SinkExt, StreamExt};
 use http::Request;
@@ -246,4 +246,42 @@ async fn signing_out_ends_what_was_opened_with_the_session_and_nothing_else() {
     assert_eq!(next(&mut page).await.unwrap()["data"]["latest_build"]["status"], "starting");
     served.world.by(&served.admin).post("/api/v2/users/logout", json!({})).await.is(200);
     assert_eq!(next(&mut page).await, Err(Some(CloseCode::Away)));
+}
+
+#[tokio::test]
+async fn what_metadata_scripts_say_is_told_to_whoever_watches_and_written_nowhere() {
+    let served = served().await;
+    let (agent, token) = (AgentId(uuid::Uuid::new_v4()), uuid::Uuid::new_v4().to_string());
+    let mut up = up(agent, &token);
+    let block = json!({ "key": "load", "display_name": "Load", "script": "echo canary", "interval": 10, "timeout": 1 });
+    up["resources"][0]["agents"][0]["metadata"] = json!([block]);
+    served.world.run(served.job(), up).await;
+    let path = format!("/api/v2/workspaceagents/{agent}/watch-metadata-ws");
+    let mut socket = served.open(&path, &served.admin, None).await.unwrap();
+    let first = next(&mut socket).await.unwrap();
+    assert_eq!(first["type"], "data");
+    assert_eq!(first["data"][0]["result"], json!({ "collected_at": "0001-01-01T00:00:00Z", "age": 0, "value": "", "error": "" }));
+    let shown = json!({ "key": "load", "display_name": "Load", "script": "", "interval": 10, "timeout": 1 });
+    assert_eq!(first["data"][0]["description"], shown, "a script's text is the agent's alone");
+    let before = served.world.store().meter();
+    let value = |key: &str, value: &str| json!({ "values": [{ "key": key, "collected_at": served.world.now(), "value": value }] });
+    let (own, metadata) = (served.world.by(&token), "/api/v2/workspaceagents/me/metadata");
+    own.post(metadata, value("load", &"1".repeat(5_000))).await.is(204);
+    assert_eq!(next(&mut socket).await.unwrap()["data"][0]["result"]["value"].as_str().unwrap().len(), 2048);
+    assert_eq!((served.world.store().meter() - before).writes, 0);
+    own.post(metadata, value("other", "1")).await.refused(400);
+    let bob = served.world.user("bob", &[]).await;
+    assert_eq!(status(served.open(&path, &bob, None).await), 404);
+}
+
+#[tokio::test]
+async fn where_no_connection_is_held_open_there_is_no_metadata_and_no_agent_is_asked_for_it() {
+    let world = World::with(|config| config.sockets_url = Some("https://relay.example.com/".to_owned())).await;
+    let admin = world.user("root", &[Role::Owner]).await;
+    let (template, _) = world.template(&admin, "linux", json!([])).await;
+    let (agent, token) = world.up(&world.workspace(&admin, &template, "dev").await).await;
+    for twin in ["watch-metadata", "watch-metadata-ws"] {
+        world.by(&admin).get(&format!("/api/v2/workspaceagents/{agent}/{twin}")).await.refused(404);
+    }
+    assert_eq!(world.connect(agent, &token).await["metadata"], json!([]));
 }
