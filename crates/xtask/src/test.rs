@@ -42,6 +42,9 @@ const INFRA: Environment = Environment {
     packages: &["aws-sam-cli==1.170.0", "cfn-lint==1.58.0", "mini-racer==0.14.1", "pytest==9.2.0"],
 };
 
+/// What makes requests of the API's document that nobody thought of, see tests/contract/fuzz.rs.
+const FUZZ: Environment = Environment { name: "schemathesis", version: "4.32.5", packages: &["schemathesis==4.32.5"] };
+
 /// Installs, builds, tests; then does the main job once.
 pub(crate) fn test(arguments: &[String]) -> Outcome {
     install()?;
@@ -75,7 +78,7 @@ pub(crate) fn install() -> Outcome {
     if !packages.is_empty() {
         apt_install(&packages)?;
     }
-    [MOTO, BED].iter().try_for_each(|environment| environment.programs().map(drop))
+    [MOTO, BED, FUZZ].iter().try_for_each(|environment| environment.programs().map(drop))
 }
 
 fn apt_install(packages: &[&str]) -> Outcome {
