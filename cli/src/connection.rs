@@ -212,11 +212,12 @@ impl Connection {
         let before = lock(&self.own).take();
         let identity = Identity::generate();
         let ticket = match client.ticket(agent.id, &identity.endpoint_id()).await {
-            Ok(ticket) => through(self.session.config.relay.as_deref(), ticket)?,
+            Ok(ticket) => ticket,
             Err(error) if error.is_conflict() => return Ok(None),
             Err(error) => return Err(refused(error, &self.reference.typed())),
         };
         tracing::info!(agent.id = %agent.id, agent.endpoint = ticket.agent_endpoint_id, "introduced");
+        let ticket = through(self.session.config.relay.as_deref(), ticket)?;
         let reach = Reach { ticket: &ticket, agent: &agent.name, direct: self.session.config.direct };
         let tailnet = reach.bind(identity).await?;
         let connected = reach.connect(&tailnet).await;
@@ -429,7 +430,7 @@ pub(crate) fn refused(error: ClientError, typed: &str) -> Failure {
 }
 
 /// The ticket with the one relay that was asked for, if one was.
-fn through(wanted: Option<&str>, ticket: Ticket) -> Outcome<Ticket> {
+pub(crate) fn through(wanted: Option<&str>, ticket: Ticket) -> Outcome<Ticket> {
     let Some(wanted) = wanted else { return Ok(ticket) };
     let Some(relay) = ticket.relay.only(wanted) else {
         let known = ticket.relay.urls().collect::<Vec<_>>().join(", ");

@@ -195,7 +195,7 @@ impl Desk {
             None => false,
         };
         if !is_live {
-            *live = None;
+            // Until there is another one, the old one's ticket may resume a stream.
             *live = Some(self.connect(&name, &agent).await?);
         }
         lock(&self.names).insert(name, Named { agent: agent.clone(), confirmed: Instant::now() });
@@ -221,6 +221,7 @@ impl Desk {
             Err(error) if error.is_conflict() => return Err(Refused::Away),
             Err(error) => return Err(connection::refused(error, name).into()),
         };
+        let ticket = connection::through(self.settings.relay.as_deref(), ticket)?;
         let reach = Reach { ticket: &ticket, agent: &agent.name, direct: self.settings.direct };
         let tailnet = {
             let mut tailnet = self.tailnet.lock().await;

@@ -13,6 +13,11 @@ use tokio::net::{UnixListener, UnixStream};
 
 /// Bytes of the digest that make the name. It has to be short: a socket's path holds about a hundred characters.
 const NAME_BYTES: usize = 12;
+/// What names the network namespace of a process, on Linux.
+const NETWORK: &str = "/proc/self/ns/net";
+/// The variables that name proxies, and what they are not for.
+const PROXIES: [&str; 8] =
+    ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY"];
 /// A log larger than this, in bytes, begins anew.
 const LOG_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -25,13 +30,17 @@ pub struct Place {
 }
 
 impl Place {
-    /// The place for a deployment as one user. Another session, or another choice about direct connections, is another multiplexer's.
+    /// The place for a deployment as one user. Another session, another choice of the way, other proxies or another network namespace is another
+    /// multiplexer's.
     #[must_use]
     pub fn of(config: &Config, settings: &Settings) -> Self {
         let token = settings.token.as_ref().map(|token| token.expose().as_str()).unwrap_or_default();
-        let parts = [settings.url.as_str(), token, if settings.direct { "direct" } else { "relayed" }];
+        let way = if settings.direct { "direct" } else { "relayed" };
+        let network = fs::metadata(NETWORK).map_or(0, |found| found.ino()).to_string();
+        let parts = [settings.url.as_str(), token, way, settings.relay.as_deref().unwrap_or_default(), network.as_str()];
+        let proxies = PROXIES.iter().map(|name| config.environment.get(name).unwrap_or_default());
         let mut digest = Sha256::new();
-        parts.iter().for_each(|part| digest.update([part.as_bytes(), &[0]].concat()));
+        parts.into_iter().chain(proxies).for_each(|part| digest.update([part.as_bytes(), &[0]].concat()));
         let name = digest.finalize().iter().take(NAME_BYTES).map(|byte| format!("{byte:02x}")).collect();
         Self { directory: config.runtime_directory(), name, log: config.state_directory().join("mux.log") }
     }
@@ -180,7 +189,7 @@ mod tests {
         let environment = Environment::of(&[("HOME", home), ("XDG_RUNTIME_DIR", home)]);
         let config = Config::load(&GlobalFlags::default(), environment).unwrap();
         let (url, token) = ("https://berth.example.com".to_owned(), Some(Secret::new(token.to_owned())));
-        Place::of(&config, &Settings { url, token, direct: true, idle: Duration::from_secs(1) })
+        Place::of(&config, &Settings { url, token, direct: true, relay: None, idle: Duration::from_secs(1) })
     }
 
     #[tokio::test]

@@ -30,6 +30,8 @@ pub struct Settings {
     pub token: Option<Secret>,
     /// Whether direct connections are allowed.
     pub direct: bool,
+    /// The only relay to use.
+    pub relay: Option<String>,
     /// How long it stays without being used.
     pub idle: Duration,
 }
@@ -45,12 +47,12 @@ impl Settings {
             Some("off") => true,
             Some(other) => return Err(Failure::usage(format!("BERTH_MUX={other:?} is neither on nor off"))),
         };
-        // What one command wants of the relays is not for the others.
-        if is_off || deployment.token.is_none() || config.relay.is_some() {
+        if is_off || deployment.token.is_none() {
             return Ok(None);
         }
         let idle = config.environment.get("BERTH_MUX_IDLE").map_or(Ok(IDLE), duration)?;
-        Ok(Some(Self { url: deployment.url.clone(), token: deployment.token.clone(), direct: config.direct, idle }))
+        let (url, token, relay) = (deployment.url.clone(), deployment.token.clone(), config.relay.clone());
+        Ok(Some(Self { url, token, direct: config.direct, relay, idle }))
     }
 }
 
