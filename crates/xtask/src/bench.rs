@@ -1,7 +1,12 @@
 //! `cargo xtask bench`: every figure beside its rival, interleaved, in one run; medians and ratios, since machines are shared and noisy.
 
 mod build;
+mod echo;
+mod footprint;
+mod forward;
 mod init;
+mod link;
+mod lossy;
 mod request;
 mod rival;
 mod sizes;
@@ -9,7 +14,8 @@ mod ssh;
 mod world;
 
 use crate::run::{Outcome, cargo, complain, run, say, step};
-use world::World;
+use link::Link;
+use world::{Place, World};
 
 /// One line of the table.
 pub(crate) struct Row {
@@ -33,17 +39,48 @@ const BENCHES: &[(&str, Bench)] = &[
     ("build", build::overhead),
     ("trivial", build::trivial),
     ("ssh", ssh::round),
+    ("second", ssh::second),
     ("bulk", ssh::bulk),
+    ("forward", forward::forward),
+    ("echo", echo::echo),
+    ("sessions", footprint::sessions),
     ("start", sizes::start),
+    ("instructions", footprint::start),
     ("request", request::cpu),
+];
+/// Those through the relay.
+const RELAYED_BENCHES: &[(&str, Bench)] =
+    &[("bulk-relayed", ssh::bulk_relayed), ("echo-relayed", echo::echo_relayed), ("relay", footprint::relay)];
+/// Those over a bad link, see [`link::AIRPLANE`].
+const LOSSY_BENCHES: &[(&str, Bench)] =
+    &[("lossy-bulk", lossy::bulk), ("lossy-setup", lossy::set_up), ("lossy-typing", lossy::typing)];
+/// All that compares a connection to a workspace with OpenSSH.
+const CONNECTION: &str = "connection";
+const CONNECTION_BENCHES: &[&str] = &[
+    "ssh",
+    "second",
+    "bulk",
+    "forward",
+    "echo",
+    "sessions",
+    "instructions",
+    "bulk-relayed",
+    "echo-relayed",
+    "relay",
+    "lossy-bulk",
+    "lossy-setup",
+    "lossy-typing",
 ];
 
 /// Runs all benchmarks, or those named, and prints the table in Markdown.
 pub(crate) fn bench(arguments: &[String]) -> Outcome {
-    let (flags, names): (Vec<String>, Vec<String>) = arguments.iter().cloned().partition(|argument| argument == "--as-built");
-    if let Some(unknown) = names.iter().find(|name| *name != INIT && !BENCHES.iter().any(|(known, _)| known == name)) {
-        let known: Vec<_> = BENCHES.iter().map(|(name, _)| *name).collect();
-        return Err(format!("{unknown:?} is not a benchmark\nhint: one of {}", known.join(", ")));
+    let (flags, mut names): (Vec<String>, Vec<String>) = arguments.iter().cloned().partition(|argument| argument == "--as-built");
+    if let Some(group) = names.iter().position(|name| name == CONNECTION) {
+        names.splice(group..=group, CONNECTION_BENCHES.iter().map(|name| (*name).to_owned()));
+    }
+    let known: Vec<_> = BENCHES.iter().chain(RELAYED_BENCHES).chain(LOSSY_BENCHES).map(|(name, _)| *name).chain([INIT]).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        return Err(format!("{unknown:?} is not a benchmark\nhint: one of {}, or {CONNECTION} for a group", known.join(", ")));
     }
     crate::test::install()?;
     if names == [INIT] {
@@ -71,10 +108,23 @@ pub(crate) fn bench(arguments: &[String]) -> Outcome {
             "berth-provider",
         ]))?;
     }
-    let world = World::new()?;
     say(HEAD);
+    let mut failed = run_all(BENCHES, &names, || Ok(Place::Loopback))?;
+    failed += run_all(RELAYED_BENCHES, &names, || Ok(Place::Relayed))?;
+    failed += run_all(LOSSY_BENCHES, &names, || Link::new(link::AIRPLANE).map(Place::Apart))?;
+    if failed == 0 { Ok(()) } else { Err(format!("{failed} benchmarks failed")) }
+}
+
+/// Runs those of `benches` that were asked for, all in one world; how many failed.
+fn run_all(benches: &[(&str, Bench)], names: &[String], place: impl FnOnce() -> Outcome<Place>) -> Outcome<usize> {
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+    let wanted: Vec<_> = benches.iter().filter(|(name, _)| wanted(name)).collect();
+    if wanted.is_empty() {
+        return Ok(0);
+    }
+    let world = World::new(place()?)?;
     let mut failed = 0;
-    for (name, bench) in BENCHES.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|wanted| wanted == name)) {
+    for (name, bench) in wanted {
         match bench(&world) {
             Ok(rows) => rows.iter().for_each(tell),
             Err(error) => {
@@ -83,7 +133,7 @@ pub(crate) fn bench(arguments: &[String]) -> Outcome {
             }
         }
     }
-    if failed == 0 { Ok(()) } else { Err(format!("{failed} benchmarks failed")) }
+    Ok(failed)
 }
 
 fn tell(row: &Row) {

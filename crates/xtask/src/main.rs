@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo demo` and `cargo xtask demo|test|check|bench|dist`. Plain `std`, so that they start at once.
+//! The project's own commands: `cargo demo` and `cargo xtask demo|test|check|bench|dist`. Next to nothing but `std`, so that they start at once.
 
 mod bench;
 mod check;

@@ -39,7 +39,8 @@ pub(crate) fn milliseconds(values: &[f64]) -> String {
     format!("{:.1} ({low:.1}-{high:.1}) ms", median(values.to_vec()))
 }
 
-fn wall(command: &mut Command) -> Outcome<f64> {
+/// Runs to the end; milliseconds.
+pub(crate) fn wall(command: &mut Command) -> Outcome<f64> {
     let started = Instant::now();
     let status =
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().map_err(|error| error.to_string())?;

@@ -1,13 +1,27 @@
-//! What the benchmarks run against: a Berth with a running workspace, and a stock `sshd`, both on loopback, both ours to end.
+//! What the benchmarks run against: a Berth with a running workspace, and a stock `sshd`, both on loopback or both at the far side of a link,
+//! both ours to end.
 
+use super::link::{self, Link, Side};
 use crate::run::{Outcome, binaries, output, root, run, step, wait_for};
 use std::{
+    ffi::OsStr,
     fs,
-    net::{TcpListener, TcpStream},
+    io::Read,
+    net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
 };
+
+/// Where the servers and the person are.
+pub(crate) enum Place {
+    /// All on loopback.
+    Loopback,
+    /// All on loopback, with no direct connections: two ends on one machine find each other unless neither may.
+    Relayed,
+    /// The servers at the far side of a link, the person at its near side.
+    Apart(Link),
+}
 
 /// Both servers and their files; ended and removed on drop.
 pub(crate) struct World {
@@ -15,16 +29,18 @@ pub(crate) struct World {
     binaries: PathBuf,
     pub(crate) url: String,
     pub(crate) server: u32,
+    place: Place,
+    sshd: u32,
     sshd_port: u16,
     children: Vec<Child>,
 }
 
 impl World {
-    pub(crate) fn new() -> Outcome<Self> {
+    pub(crate) fn new(place: Place) -> Outcome<Self> {
         let home = std::env::temp_dir().join(format!("berth-bench-{}", std::process::id()));
         fs::create_dir_all(home.join("data")).map_err(|error| error.to_string())?;
         let binaries = binaries("release")?;
-        let mut world = Self { home, binaries, url: String::new(), server: 0, sshd_port: 0, children: Vec::new() };
+        let mut world = Self { home, binaries, url: String::new(), server: 0, place, sshd: 0, sshd_port: 0, children: Vec::new() };
         step("Starting", "berth server, a workspace, sshd");
         world.start_server()?;
         world.start_sshd()?;
@@ -40,8 +56,13 @@ impl World {
     fn start_server(&mut self) -> Outcome {
         let ready = self.home.join("ready");
         let log = fs::File::create(self.home.join("server.log")).map_err(|error| error.to_string())?;
-        let mut command = self.berth(&["server", "--port", "0", "--log", "warn,berth_runner=info", "--data"]);
+        let mut command = self.command(Side::Far, self.binary("berth"));
+        self.at_home(&mut command);
+        command.args(["server", "--port", "0", "--log", "warn,berth_runner=info", "--address", self.address(), "--data"]);
         command.arg(self.home.join("data")).arg("--ready-file").arg(&ready).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        if matches!(self.place, Place::Relayed) {
+            command.arg("--disable-direct-connections");
+        }
         let child = command.spawn().map_err(|error| format!("cannot start berth server: {error}"))?;
         self.server = child.id();
         self.children.push(child);
@@ -61,24 +82,59 @@ impl World {
         fs::copy(user.with_extension("pub"), self.home.join("authorized_keys")).map_err(|error| error.to_string())?;
         let _exists = fs::create_dir_all("/run/sshd");
         let settings = format!(
-            "Port {}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n",
+            "Port {}\nListenAddress {}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n",
             self.sshd_port,
+            self.address(),
             host.display(),
             self.home.join("authorized_keys").display()
         );
         fs::write(self.home.join("sshd_config"), settings).map_err(|error| error.to_string())?;
-        let mut sshd = Command::new("/usr/sbin/sshd");
+        let mut sshd = self.command(Side::Far, "/usr/sbin/sshd");
         sshd.args(["-D", "-e", "-f"]).arg(self.home.join("sshd_config")).stdin(Stdio::null()).stderr(Stdio::null());
-        self.children.push(sshd.spawn().map_err(|error| format!("cannot start sshd: {error}"))?);
-        let address = ("127.0.0.1", self.sshd_port);
-        wait_for("sshd's start", Duration::from_secs(10), || Ok(TcpStream::connect(address).ok()))?;
-        Ok(())
+        let sshd = sshd.spawn().map_err(|error| format!("cannot start sshd: {error}"))?;
+        self.sshd = sshd.id();
+        self.children.push(sshd);
+        wait_for("sshd's start", Duration::from_secs(30), || Ok(quiet(&mut self.ssh_direct(&[], &["true"])).ok()))
+    }
+
+    /// Where both servers listen.
+    pub(crate) const fn address(&self) -> &'static str {
+        match self.place {
+            Place::Apart(_) => link::FAR,
+            Place::Loopback | Place::Relayed => "127.0.0.1",
+        }
+    }
+
+    /// What is between the servers and the person.
+    pub(crate) const fn link(&self) -> Option<&Link> {
+        match &self.place {
+            Place::Apart(link) => Some(link),
+            Place::Loopback | Place::Relayed => None,
+        }
+    }
+
+    /// A program at one side of the link, if there is one.
+    pub(crate) fn command(&self, side: Side, program: impl AsRef<OsStr>) -> Command {
+        match self.link() {
+            Some(link) => link.command(side, program),
+            None => Command::new(program),
+        }
+    }
+
+    /// The process of the stock server.
+    pub(crate) const fn sshd(&self) -> u32 {
+        self.sshd
+    }
+
+    fn at_home(&self, command: &mut Command) {
+        command.env("HOME", &self.home).env("BERTH_CONFIG_DIR", self.home.join("config"));
     }
 
     /// A `berth` command of the world's person.
     pub(crate) fn berth(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.binary("berth"));
-        command.args(arguments).env("HOME", &self.home).env("BERTH_CONFIG_DIR", self.home.join("config"));
+        let mut command = self.command(Side::Near, self.binary("berth"));
+        self.at_home(&mut command);
+        command.args(arguments);
         command
     }
 
@@ -95,8 +151,8 @@ impl World {
     }
 
     /// `ssh` to the stock server.
-    pub(crate) fn ssh_direct(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("ssh");
+    pub(crate) fn ssh_direct(&self, options: &[&str], arguments: &[&str]) -> Command {
+        let mut command = self.command(Side::Near, "ssh");
         command.args([
             "-F",
             "none",
@@ -109,16 +165,27 @@ impl World {
             "-o",
             "LogLevel=ERROR",
         ]);
-        command.arg("-i").arg(self.home.join("user_key")).args(["-p", &self.sshd_port.to_string(), "127.0.0.1"]).args(arguments);
+        command.arg("-i").arg(self.home.join("user_key")).args(["-p", &self.sshd_port.to_string()]);
+        command.args(options).arg(self.address()).args(arguments);
         command
     }
 
     /// `ssh dev.berth` with what `berth config-ssh` wrote.
     pub(crate) fn ssh_berth(&self, options: &[&str], arguments: &[&str]) -> Command {
-        let mut command = Command::new("ssh");
+        let mut command = self.command(Side::Near, "ssh");
+        self.at_home(&mut command);
         command.arg("-F").arg(self.home.join(".ssh/config")).args(options).arg("dev.berth").args(arguments);
-        command.env("HOME", &self.home).env("BERTH_CONFIG_DIR", self.home.join("config"));
         command
+    }
+
+    /// The same, through the relay only. For a world whose two sides are apart.
+    pub(crate) fn ssh_relayed(&self, options: &[&str], arguments: &[&str]) -> Command {
+        let proxy = format!(
+            "ProxyCommand={} --global-config {} --disable-direct-connections ssh --stdio %h",
+            self.binary("berth").display(),
+            self.home.join("config").display()
+        );
+        self.ssh_berth(&[options, &["-o", &proxy]].concat(), arguments)
     }
 
     /// What the server and its runners logged so far.
@@ -148,6 +215,40 @@ impl Drop for World {
             let _reaped = child.wait();
         }
         let _gone = fs::remove_dir_all(&self.home);
+    }
+}
+
+/// A process that goes on beside us; killed on drop.
+pub(crate) struct Running(Child);
+
+impl Running {
+    /// Its stdin stays open.
+    pub(crate) fn start(mut command: Command) -> Outcome<Self> {
+        let spawned = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        spawned.map(Self).map_err(|error| format!("cannot run {command:?}: {error}"))
+    }
+
+    /// Waits until it has said a byte.
+    pub(crate) fn saying(mut command: Command, wanted: u8) -> Outcome<Self> {
+        let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let mut running = spawned.map(Self).map_err(|error| format!("cannot run {command:?}: {error}"))?;
+        let stdout = running.0.stdout.as_mut().ok_or("no pipe to a child")?;
+        let mut byte = [0];
+        while byte != [wanted] {
+            stdout.read_exact(&mut byte).map_err(|_| format!("{command:?} ended"))?;
+        }
+        Ok(running)
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _reaped = self.0.wait();
     }
 }
 
