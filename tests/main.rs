@@ -12,6 +12,7 @@ mod aws;
 mod bed;
 mod build;
 mod canary;
+mod clients;
 mod contract;
 mod crash;
 mod dashboard;

@@ -2,6 +2,9 @@
 //!
 //! Data goes to stdout, talk to stderr. An error ends with what to do next. `docs/cli.md` tells what a person types and sees.
 
+// Commands are futures of futures of futures.
+#![recursion_limit = "256"]
+
 pub mod archive;
 pub mod away;
 pub mod change;

@@ -26,6 +26,9 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("nft", "nftables"),
     ("nginx", "nginx-light"),
     ("tinyproxy", "tinyproxy"),
+    ("sshfs", "sshfs"),
+    ("emacs", "emacs-nox"),
+    ("nvim", "neovim"),
 ];
 /// The stand-in for AWS that templates build against.
 const MOTO: Environment = Environment { name: "moto", version: "5.2.5", packages: &["moto[server]==5.2.5"] };
@@ -34,6 +37,12 @@ const BED: Environment = Environment {
     name: "bed",
     version: "1.5.33",
     packages: &["ministack==1.5.33", "aws-sam-translator==1.115.0", "boto3==1.43.106"],
+};
+/// SSH clients that are libraries, or are built on one, and the auditor of what our SSH server offers.
+const CLIENTS: Environment = Environment {
+    name: "clients",
+    version: "2.24.1",
+    packages: &["asyncssh==2.24.1", "paramiko==5.1.0", "ansible-core==2.19.14", "ssh-audit==3.9.0"],
 };
 /// What translates, validates and lints the template, and an engine for the distribution's viewer functions.
 const INFRA: Environment = Environment {
@@ -78,7 +87,7 @@ pub(crate) fn install() -> Outcome {
     if !packages.is_empty() {
         apt_install(&packages)?;
     }
-    [MOTO, BED, FUZZ].iter().try_for_each(|environment| environment.programs().map(drop))
+    [MOTO, BED, FUZZ, CLIENTS].iter().try_for_each(|environment| environment.programs().map(drop))
 }
 
 fn apt_install(packages: &[&str]) -> Outcome {
