@@ -263,11 +263,12 @@ impl Machine {
         }
     }
 
-    /// It is over, without a word to the other end.
+    /// It is over, without a word to the other end. That an agent has forgotten a stream of which nothing is missing is no loss.
     pub(super) fn end(&mut self, ended: Ended) {
         if self.ended.is_none() {
+            let nothing_is_missing = self.outgoing.has_ended() && self.incoming.is_at_end();
             self.outgoing.forget();
-            self.ended = Some(ended);
+            self.ended = Some(if ended == Ended::Gone && nothing_is_missing { Ended::Closed(Reason::Done) } else { ended });
         }
     }
 
@@ -279,12 +280,18 @@ impl Machine {
     pub(super) fn is_over(&self) -> bool {
         let heard = self.ended.is_some() || self.closing.is_some_and(|reason| reason != Reason::Done);
         match self.line {
-            Line::Away => heard,
+            // An agent that knows everything was read, both ways, waits for no farewell. The client says it on another connection.
+            Line::Away => heard || (self.credentials.is_none() && self.is_done()),
             Line::Greeting => self.ended.is_some(),
             Line::Open => {
                 heard && (self.ended.as_ref().is_some_and(|ended| !matches!(ended, Ended::Closed(_))) || self.is_flushed())
             }
         }
+    }
+
+    /// Whether both directions have ended and everything was read.
+    fn is_done(&self) -> bool {
+        self.outgoing.is_consumed() && self.incoming.is_at_end()
     }
 
     /// Ends the stream here, too, once there is nothing more to do; whether that is so.
@@ -348,7 +355,7 @@ impl Machine {
             self.outgoing.stage(&mut self.staged);
         }
         // A stream whose two directions have ended and were read is done, unasked.
-        if self.closing.is_none() && self.outgoing.is_consumed() && self.incoming.is_at_end() {
+        if self.closing.is_none() && self.is_done() {
             self.closing = Some(Reason::Done);
         }
         let farewell = match (&self.ended, self.closing) {

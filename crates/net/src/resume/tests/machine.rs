@@ -133,6 +133,14 @@ impl World {
     }
 
     fn dial(&mut self, older: bool) {
+        self.lose(true);
+        // The driver dials for nothing that is over, and the registry has forgotten what is over at the agent.
+        if self.client.is_over() {
+            return self.lose(false);
+        }
+        if self.client.resumption().is_some() && self.agent.is_over() {
+            return self.client.end(Ended::Gone);
+        }
         (self.client_on, self.agent_on) = (true, true);
         (self.up, self.down) = Default::default();
         match self.client.resumption() {
@@ -236,7 +244,7 @@ impl World {
             }
         }
         assert_eq!((self.to_agent.read, self.to_client.read), (self.to_agent.written, self.to_client.written));
-        assert!(self.client.is_over() && self.agent.is_over());
+        assert!(self.client.conclude() && self.agent.conclude());
         assert_eq!((self.client.kept(), self.agent.kept()), (0, 0));
         assert_eq!(
             (self.client.ended(), self.agent.ended()),
@@ -337,6 +345,22 @@ fn a_dead_path_is_noticed_within_seconds_while_something_is_unanswered_and_an_id
     }
     assert!((25..=35).contains(&pings), "{pings}");
     assert!(world.now - began <= Duration::from_secs(601));
+}
+
+#[test]
+fn a_connection_that_is_lost_before_the_last_farewell_leaves_nothing_behind() {
+    let mut world = World::new();
+    world.dial(false);
+    world.step(&Step::Finish { client: false });
+    world.step(&Step::Finish { client: true });
+    for client in [false, true, false] {
+        world.send(client, usize::MAX);
+        world.deliver(!client, usize::MAX);
+    }
+    // The client has heard the agent's farewell and cannot answer it.
+    assert_eq!(world.client.ended(), Some(&Ended::Closed(Reason::Done)));
+    assert_eq!(world.agent.ended(), None);
+    world.settle();
 }
 
 #[test]
