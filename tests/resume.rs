@@ -245,13 +245,13 @@ fn a_session_that_has_nothing_to_come_back_to_ends_and_says_why() {
     let journey = Journey::start();
     let berth = journey.berth();
     let session = |command: &mut Command| {
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        eventually("the session", || (berth.workspace_processes().len() > 1).then_some(()));
-        child
+        let mut session = Echo::start(command.stderr(Stdio::piped()));
+        session.hear("up");
+        session
     };
-    let ends = |child: Child| {
+    let ends = |session: Echo| {
         let began = Instant::now();
-        let output = child.wait_with_output().unwrap();
+        let output = session.child.wait_with_output().unwrap();
         assert!(began.elapsed() < PATIENCE, "it ended by itself");
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };

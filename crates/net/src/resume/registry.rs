@@ -134,14 +134,18 @@ impl Resumables {
     /// Gives a stream a new connection, whose client has received everything before `received`. The one it had is dropped: the newer one is
     /// the living one. False, and the stream goes with it, when there is no such stream or the client cannot have received that.
     pub(crate) fn resume(&self, id: &SessionId, received: u64, stream: impl Connection + 'static) -> bool {
-        let shared = lock(&self.0.kept).get(id.expose()).map(|kept| Arc::clone(&kept.shared));
-        shared.is_some_and(|shared| match shared.readmit(received, stream) {
-            Ok(()) => true,
+        let found = lock(&self.0.kept).get(id.expose()).map(|kept| (Arc::clone(&kept.shared), Arc::clone(&kept.grant)));
+        let Some((shared, grant)) = found else { return false };
+        match shared.readmit(received, stream) {
+            Ok(()) => {
+                tracing::info!(user.name = grant.claims.name, "a session goes on");
+                true
+            }
             Err(violation) => {
-                tracing::warn!(%violation, "a session was not resumed");
+                tracing::warn!(%violation, user.name = grant.claims.name, "a session does not go on");
                 false
             }
-        })
+        }
     }
 }
 

@@ -359,6 +359,7 @@ impl Shared {
     /// Publishes that there is no connection, and why.
     pub(super) fn publish_away(&self, reason: String) {
         let since = *lock(&self.state).away.get_or_insert_with(Instant::now);
+        tracing::info!(away_ms = since.elapsed().as_millis(), reason, "no connection");
         self.phase.send_replace(Phase::Away { since, reason });
     }
 
@@ -534,7 +535,10 @@ impl State {
     fn wake(&mut self) {
         self.count();
         if !self.is_welcome && self.machine.is_welcome() {
-            (self.is_welcome, self.held, self.away) = (true, None, None);
+            if let Some(since) = self.away.take() {
+                tracing::info!(away_ms = since.elapsed().as_millis(), "connected again");
+            }
+            (self.is_welcome, self.held) = (true, None);
             self.phase.send_replace(Phase::Connected);
         }
         if self.machine.is_readable()

@@ -169,7 +169,10 @@ impl Dial for Network {
                     aud: String::new(),
                     exp: 0,
                 };
-                let begun = self.resumables.begin(Arc::new(Grant { claims, key_id: String::new() }), far).ok_or_else(|| DialError::Away("full".to_owned()))?;
+                let begun = self
+                    .resumables
+                    .begin(Arc::new(Grant { claims, key_id: String::new() }), far)
+                    .ok_or_else(|| DialError::Away("full".to_owned()))?;
                 self.begun.send(begun).ok();
             }
         }
