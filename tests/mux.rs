@@ -74,6 +74,27 @@ fn a_second_command_needs_no_server_and_a_killed_multiplexer_costs_only_time() {
 }
 
 #[test]
+fn a_killed_command_leaves_no_session_that_waits_for_it() {
+    let berth = Berth::with_workspace();
+    let over = berth.home().join("over");
+    let command = format!("echo here; cat; touch '{}'", over.display());
+    let mut child = berth
+        .berth(&["ssh", "dev", "--", &command])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "here\n");
+    assert!(!over.exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    eventually("the end of what read from it", || over.exists().then_some(()));
+}
+
+#[test]
 fn it_ends_itself_and_can_be_done_without() {
     let berth = Berth::with_workspace();
     let without = finish(berth.berth(&["ssh", "dev", "--", "echo alone"]).env("BERTH_MUX", "off"));

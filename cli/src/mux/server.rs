@@ -10,6 +10,8 @@ use crate::{
     failure::{Failure, Outcome},
     signal,
 };
+use berth_net::TunnelStream;
+use berth_wire::tunnel::Target;
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
     io::copy_bidirectional_with_sizes,
@@ -136,10 +138,14 @@ impl Server {
     async fn open(&self, ask: Ask, socket: UnixStream) -> io::Result<()> {
         match ask {
             Ask::Open { name, scripts, target } => {
+                let resumable = is_resumable(&target);
                 let opened = self.desk.open(&name, scripts, target).await;
-                tokio::join!(join(opened, socket), self.desk.confirm(&name)).0
+                tokio::join!(join(opened, socket, resumable), self.desk.confirm(&name)).0
             }
-            Ask::Introduce { name, agent, target } => join(self.desk.introduce(name, agent, target).await, socket).await,
+            Ask::Introduce { name, agent, target } => {
+                let resumable = is_resumable(&target);
+                join(self.desk.introduce(name, agent, target).await, socket, resumable).await
+            }
             _ => Ok(()),
         }
     }
@@ -171,8 +177,30 @@ impl Server {
     }
 }
 
+fn is_resumable(target: &Target) -> bool {
+    matches!(target, Target::Session { .. } | Target::Resume { .. })
+}
+
+/// A stream that breaks when it is let go of, as when this multiplexer is told to end: its command goes on without us.
+struct Held(Option<TunnelStream>);
+
+impl Held {
+    /// Ends the stream in order.
+    fn end(&mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(stream) = self.0.take() {
+            stream.abort();
+        }
+    }
+}
+
 /// Answers, and joins the command to its stream.
-async fn join(opened: Result<Opened, Refused>, mut socket: UnixStream) -> io::Result<()> {
+async fn join(opened: Result<Opened, Refused>, mut socket: UnixStream, resumable: bool) -> io::Result<()> {
     let Opened { stream, ssh_host_key, agent, use_of_it } = match opened {
         Ok(opened) => opened,
         Err(refused) => {
@@ -185,14 +213,22 @@ async fn join(opened: Result<Opened, Refused>, mut socket: UnixStream) -> io::Re
         }
     };
     write_frame(&mut socket, &Answer::Opened { ssh_host_key, agent }).await?;
-    let (mut stream, mut pipe) = (stream, Pipe::new(socket));
-    let joined = copy_bidirectional_with_sizes(&mut stream, &mut pipe, BUFFER_BYTES, BUFFER_BYTES).await;
+    let (mut held, mut pipe) = (Held(Some(stream)), Pipe::new(socket));
+    let joined = match held.0.as_mut() {
+        Some(stream) => copy_bidirectional_with_sizes(stream, &mut pipe, BUFFER_BYTES, BUFFER_BYTES).await,
+        None => Ok((0, 0)),
+    };
     drop(use_of_it);
-    let Err(error) = joined else { return Ok(()) };
-    // A command that ended in order and is gone before all was said to it is no break.
-    if !pipe.has_ended() {
-        stream.abort();
+    let Err(error) = joined else {
+        held.end();
+        return Ok(());
+    };
+    // A command that ended in order and is gone before all was said to it is no break. One that was killed in the middle will not resume: the
+    // agent must not wait for it. If it is the connection that broke instead, the agent does not hear this end.
+    if pipe.has_ended() || resumable {
+        held.end();
     }
+    drop(held);
     // Which of the two broke is not known; who is there hears it.
     let _told = timeout(LAST_WORDS, pipe.fail(&error)).await;
     Err(error)
