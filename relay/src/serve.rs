@@ -58,12 +58,12 @@ impl From<TcpListener> for Port {
 pub async fn serve(port: impl Into<Port>, router: Router, relay: Relay, drain: CancellationToken) {
     let Port { listener, tls } = port.into();
     let sockets = Sockets::new(relay.config().connections_max);
-    let mut connections = JoinSet::new();
+    let (mut connections, mut next) = (JoinSet::new(), None);
     loop {
         let accepted = tokio::select! {
             () = drain.cancelled() => break,
             Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &sockets) => accepted,
+            accepted = accept(&listener, &sockets, &mut next) => accepted,
         };
         match accepted {
             Ok((socket, peer)) => {
@@ -99,10 +99,21 @@ async fn close(mut connections: JoinSet<()>, sockets: &Sockets, relay: &Relay) {
     }
 }
 
-async fn accept(listener: &TcpListener, sockets: &Sockets) -> io::Result<(Socket, SocketAddr)> {
-    // The slot first: when there is none, connections wait in the kernel's queue.
+/// The next connection, in a slot. `next` is the one that waits for a slot; it stays there when this future is dropped. Those behind it wait in
+/// the kernel's queue.
+async fn accept(
+    listener: &TcpListener,
+    sockets: &Sockets,
+    next: &mut Option<(TcpStream, SocketAddr)>,
+) -> io::Result<(Socket, SocketAddr)> {
+    let waiting = match next.take() {
+        Some(waiting) => waiting,
+        None => listener.accept().await?,
+    };
+    // Only now that somebody waits does anybody have to make room.
+    *next = Some(waiting);
     let slot = sockets.slot().await.ok_or(io::ErrorKind::BrokenPipe)?;
-    let (stream, peer) = listener.accept().await?;
+    let (stream, peer) = next.take().ok_or(io::ErrorKind::BrokenPipe)?;
     tune(&stream, peer);
     Ok((sockets.open(stream, slot)?, peer))
 }

@@ -165,7 +165,8 @@ async fn a_relay_that_records_everything_learns_who_and_how_much_and_nothing_els
     assert!(tap.saw(ticket.relay.token.expose().as_bytes()) && tap.saw(&key_of(&ticket.agent_endpoint_id)));
     let bytes = tap.seen.lock().unwrap().len();
     assert!(bytes > 4 * song.len(), "{bytes}");
-    for secret in [CANARY, ticket.ticket.expose().as_bytes(), ticket.ticket.expose().rsplit('.').next().unwrap().as_bytes()] {
+    // All tickets begin alike, the relay's own too; their signatures do not.
+    for secret in [CANARY, ticket.ticket.expose().rsplit('.').next().unwrap().as_bytes()] {
         assert!(!tap.saw(secret));
         assert!(!tap.saw(&secret[..12]), "not even a part of it");
     }
