@@ -67,7 +67,7 @@ fn ssh_libraries_and_ansible_find_the_same_as_at_sshd() {
 fn signals_of_a_client_reach_its_command() {
     let pair = Pair::new(Berth::with_workspace());
     let answer = pair.on_workspace("python3 $CLIENTS/signals.py");
-    assert_eq!(answer.stdout, "INT None INT\nTERM None TERM\nUSR1 5 None\nKILL None KILL\n", "{answer:?}");
+    assert_eq!(answer.stdout, "INT -1 INT\nTERM -1 TERM\nUSR1 5 None\nKILL -1 KILL\n", "{answer:?}");
 }
 
 /// What ssh-audit says of the algorithms that a workspace offers: at each level, the names.

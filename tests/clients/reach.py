@@ -3,6 +3,7 @@
 import os
 import shlex
 import subprocess
+import tempfile
 
 import asyncssh
 import paramiko
@@ -26,8 +27,9 @@ def key(options):
     """The person's key. Where the way to the host has proven who they are, any key will do, and a library that never asks without one needs one."""
     if os.path.exists(options["identityfile"]):
         return options["identityfile"]
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "own"], check=True)
-    return "own"
+    path = os.path.join(tempfile.mkdtemp(), "any")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+    return path
 
 
 def paramiko_client():

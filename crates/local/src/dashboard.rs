@@ -26,8 +26,10 @@ include!(concat!(env!("OUT_DIR"), "/dashboard.rs"));
 const PAGE: &str = "index.html";
 /// Files below it have their content's hash in their names.
 const HASHED: &str = "assets/";
+/// The pictures of the starter templates.
+const ICONS: &str = "icon/";
 /// The folders of files; everything else is a page, or not ours.
-const FOLDERS: &[&str] = &[HASHED, "icon/"];
+const FOLDERS: &[&str] = &[HASHED, ICONS];
 /// What answers there is the API, or another part of the server.
 const ELSEWHERE: &[&str] = &["api/", "bin/", "healthz", ".well-known/"];
 /// Nothing but our own files, no inline script or style, and no text that becomes a script.
@@ -59,6 +61,8 @@ pub(crate) async fn serve(request: Request, next: Next) -> Response {
         // The API has plain pages for what cannot wait.
         (Some(_), None) if matches!(path, "login" | "cli-auth") => next.run(request).await,
         (Some(why), None) if is_page => missing(why),
+        // It draws those that we do not have.
+        (_, None) if path.starts_with(ICONS) => next.run(request).await,
         (_, None) => StatusCode::NOT_FOUND.into_response(),
     }
 }
