@@ -29,7 +29,7 @@ pub(crate) fn life(berth: &Berth) {
         assert_eq!(berth.json(&["list", "--search", query]).as_array().unwrap().len(), found, "{query}");
     }
     let text = berth.fails(&["list", "--search", "colour:red"]);
-    assert!(text.contains("colour") && text.contains("owner, name, template or status"), "{text}");
+    assert!(text.contains("colour") && text.contains("owner, name, template, status"), "{text}");
 
     berth.ok(&["delete", "dev", "--yes"]);
     assert_eq!(berth.json(&["list"]).as_array().unwrap().len(), 0);

@@ -24,6 +24,9 @@ use crate::visitor::{Visit, Visitors};
 /// At most this often does a ticket that does not verify make the agent ask for the current key.
 const DOUBT_PAUSE: Duration = Duration::from_secs(30);
 
+/// How long the last words to a user who may not stay are given to arrive.
+const FAREWELL: Duration = Duration::from_millis(250);
+
 /// What clients reach through the tunnel.
 #[derive(Clone, Debug)]
 pub struct Tunnel {
@@ -90,6 +93,9 @@ impl Tunnel {
                 }
                 Some(_) = streams.join_next() => {}
                 () = visit.revoked() => {
+                    // Streams that could be resumed elsewhere hear why they may not, while there is a connection to tell it.
+                    self.tailnet.resumables().revoke(id);
+                    tokio::time::sleep(FAREWELL).await;
                     session.revoke();
                     break;
                 }

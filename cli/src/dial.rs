@@ -89,7 +89,7 @@ impl OwnEndpoint {
             return Ok(());
         }
         self.ask().await?;
-        if way.failures % ATTEMPTS_PER_ENDPOINT == 0 {
+        if way.failures.is_multiple_of(ATTEMPTS_PER_ENDPOINT) {
             tracing::info!("the endpoint is replaced");
             self.tailnet.begin_anew().await.map_err(|error| DialError::Away(error.to_string()))?;
         }

@@ -24,11 +24,14 @@ use uuid::Uuid;
 /// What nobody but the two ends may see.
 const CANARY: &[u8] = b"the-canary-that-sings-in-clear-text-only";
 
+/// Two endpoint ids, the one to be taken for the other.
+type Swap = ([u8; 32], [u8; 32]);
+
 /// Every byte that passes at a relay, and the endpoint ids that it exchanges for others on the way there and back.
 #[derive(Debug, Clone, Default)]
 struct Tap {
     seen: Arc<Mutex<Vec<u8>>>,
-    swap: Option<([u8; 32], [u8; 32])>,
+    swap: Option<Swap>,
 }
 
 impl Tap {
@@ -57,7 +60,7 @@ impl Tap {
         &self,
         mut from: impl AsyncRead + Unpin,
         mut to: impl AsyncWrite + Unpin,
-        way: fn(([u8; 32], [u8; 32])) -> ([u8; 32], [u8; 32]),
+        way: fn(Swap) -> Swap,
     ) -> io::Result<()> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {

@@ -360,7 +360,7 @@ impl Machine {
         }
         let farewell = match (&self.ended, self.closing) {
             (Some(_), reason) => Some(reason.unwrap_or(Reason::Done)),
-            (None, Some(_)) if !is_abrupt && !(self.outgoing.is_sent() && self.outgoing.body().is_empty()) => None,
+            (None, Some(_)) if !(is_abrupt || self.outgoing.is_sent() && self.outgoing.body().is_empty()) => None,
             (None, reason) => reason,
         };
         if let Some(reason) = farewell {

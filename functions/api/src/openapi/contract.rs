@@ -109,12 +109,12 @@ fn keywords(schema: &Value, value: &Value, at: &str) -> Result<(), String> {
             }),
             "additionalProperties" => {
                 let own = |name: &&String| rules.get("properties").is_none_or(|properties| properties.get(name.as_str()).is_none());
-                let others = value.as_object().into_iter().flatten().filter(|(name, _)| own(name));
-                others.map(|(name, field)| conform(rule, field, &format!("{at}/{name}"))).collect()
+                let mut others = value.as_object().into_iter().flatten().filter(|(name, _)| own(name));
+                others.try_for_each(|(name, field)| conform(rule, field, &format!("{at}/{name}")))
             }
             "items" => {
-                let items = value.as_array().into_iter().flatten().enumerate();
-                items.map(|(index, item)| conform(rule, item, &format!("{at}/{index}"))).collect()
+                let mut items = value.as_array().into_iter().flatten().enumerate();
+                items.try_for_each(|(index, item)| conform(rule, item, &format!("{at}/{index}")))
             }
             "title" | "description" | "default" => Ok(()),
             other => Err(format!("{at}: {other} is a keyword that the contract does not read")),
