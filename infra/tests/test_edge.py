@@ -81,7 +81,7 @@ PAGES = ("/login", "/cli-auth")
 PLAIN = [
     (method, path)
     for method, path in ROUTES
-    if not path.startswith("/bin/") and path not in PAGES and not re.search("/watch(-ws)?$", path)
+    if not path.startswith(("/bin/", "/icon/")) and path not in PAGES and not re.search("/watch(-ws)?$", path)
 ]
 
 

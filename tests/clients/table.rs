@@ -44,7 +44,7 @@ pub(super) const OPENSSH: &[Row] = &[
         ( while ! test -e ready; do sleep 0.1; done; stty cols 120 rows 40 < /dev/tty ) &
         exec ssh -t $HOST "trap 'stty size; exit 0' WINCH; stty size; touch $DIR/ready; while :; do sleep 0.1; done"
 END
-        script -qec 'bash inner' /dev/null"#,
+        script -qec 'bash inner' /dev/null | tr -d '^@'"#,
     ),
     row(
         "control-C on a terminal",
@@ -296,7 +296,7 @@ pub(super) const EDITORS: &[Row] = &[
 /// Libraries, and what is built on one.
 pub(super) const LIBRARIES: &[Row] = &[
     row("paramiko", 0, All, "python3 $CLIENTS/paramiko_client.py"),
-    row("asyncssh", 0, All, "python3 $CLIENTS/asyncssh_client.py"),
+    row("asyncssh", 0, Output, "python3 $CLIENTS/asyncssh_client.py"),
     row(
         "Ansible: modules, files, a failing command",
         0,

@@ -50,7 +50,7 @@ fn tls_front(machine: &Machine, place: &Path, upstream: u16) -> Program {
 pub(super) fn front(machine: &Machine, (place, listen): (&Path, &str), upstream: u16) -> Program {
     let at = place.display();
     let config = format!(
-        "user root; daemon off; pid {at}/nginx.pid; error_log {at}/nginx.log;
+        "user root; daemon off; master_process off; pid {at}/nginx.pid; error_log {at}/nginx.log;
         events {{}}
         http {{
             access_log off;
