@@ -11,7 +11,7 @@
 //!                           replies)    └─ forward   sockets, in both directions
 //! ```
 //!
-//! A consumer that stops reading holds its own channel only; see [`flow`] for how.
+//! A consumer that stops reading holds its own channel only; see `flow.rs` for how.
 
 mod connection;
 mod environment;

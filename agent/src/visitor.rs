@@ -2,7 +2,7 @@
 //!
 //! A ticket is looked at once, when a connection begins. Somebody who is suspended an hour later, or whose workspace went to somebody else,
 //! would stay for as long as the connection does. So, while anything is open, the control plane is asked now and then who may stay
-//! ([`watch`]). Its silence ends nothing: an open session needs neither the API nor the database.
+//! ([`watch()`]). Its silence ends nothing: an open session needs neither the API nor the database.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
