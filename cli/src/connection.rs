@@ -497,7 +497,11 @@ impl Reach<'_> {
             return Failure::new(format!("cannot reach the relay: {reason}"))
                 .hint("does a firewall or proxy block the deployment's relay? `berth netcheck` looks from here");
         }
-        Failure::new(format!("cannot reach agent {}: {error}", self.agent))
-            .hint("`berth doctor` tells whether the relay is away; if it is not, `berth restart` the workspace")
+        let failure = Failure::new(format!("cannot reach agent {}: {error}", self.agent));
+        if !self.ticket.relay.others.is_empty() {
+            let known = self.ticket.relay.urls().collect::<Vec<_>>().join(", ");
+            return failure.hint(format!("one of the relays may be away; name another with --relay or BERTH_RELAY: {known}"));
+        }
+        failure.hint("`berth doctor` tells whether the relay is away; if it is not, `berth restart` the workspace")
     }
 }
