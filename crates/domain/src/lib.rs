@@ -4,6 +4,7 @@
 //! inside, every value is already valid.
 
 pub mod agent;
+pub mod app;
 pub mod build;
 pub mod external_auth;
 pub mod id;
@@ -23,6 +24,7 @@ pub mod timing;
 pub mod variable;
 
 pub use agent::{AgentStatus, AppHealth, AppSharing, Lifecycle};
+pub use app::{AppAddress, AppAddressError, AppName};
 pub use build::{
     AutomaticUpdates, BuildReason, FailureCode, JobStatus, LogLevel, LogSource, Priority, Transition, WorkspaceStatus,
 };

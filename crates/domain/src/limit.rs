@@ -48,6 +48,10 @@ pub const PASSWORD_CHARS_MIN: usize = 8;
 pub const PASSWORD_BYTES_MAX: usize = 512;
 /// How long a tailnet ticket may be presented after it was minted.
 pub const TICKET_SECONDS: i64 = 60;
+/// How long a browser is let into one app without a look at its cookie's age; it gets a new cookie past half of this while it is used.
+pub const APP_SESSION_SECONDS: i64 = 60 * 60;
+/// How long the ticket that brings a sign-in to an app's host is good for.
+pub const APP_TICKET_SECONDS: i64 = 60;
 /// How long a client may stay admitted at a relay.
 pub const RELAY_CLIENT_SECONDS: i64 = 24 * 3600;
 /// An agent that never connects is given up after this long, unless the template says otherwise.

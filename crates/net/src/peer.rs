@@ -127,6 +127,14 @@ impl Peer {
         open_stream(&self.link, None, target).await
     }
 
+    /// The same with a ticket of its own, in the name of the same user: one that is good for this target alone.
+    ///
+    /// # Errors
+    /// As [`Peer::open`]; a ticket that the agent refuses shows at the first read, as `PermissionDenied`.
+    pub async fn open_with(&self, ticket: &Secret, target: Target) -> io::Result<TunnelStream> {
+        open_stream(&self.link, Some(ticket), target).await
+    }
+
     /// Sends a few bytes to the agent and back; how long that took. The first one also waits for the agent's answer to the ticket.
     ///
     /// # Errors

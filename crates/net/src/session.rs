@@ -100,7 +100,8 @@ impl Incoming {
         let connection = handshake
             .map_err(|_| Refusal::Handshake(io::ErrorKind::TimedOut.into()))?
             .map_err(|error| Refusal::Handshake(io::Error::other(format!("{error:#}"))))?;
-        let (grant, target, send, recv) = match first_stream(&connection, key, &self.tailnet).await {
+        let judge = Judge { key: key.clone(), peer: connection.remote_id().to_string(), own_id: self.tailnet.endpoint_id() };
+        let (grant, target, send, recv) = match first_stream(&connection, &judge, &self.tailnet).await {
             Ok(first) => first,
             Err(refusal) => {
                 connection.close(Code::Denied.var_int(), b"the agent refused the ticket");
@@ -116,17 +117,17 @@ impl Incoming {
         connection.set_receive_window(VarInt::from_u32(u32::MAX));
         connection.set_max_concurrent_bi_streams(VarInt::from_u32(STREAMS_MAX));
         let link = Link::new(connection, Counted::new(self.tailnet.links()));
-        let door = Door { link, grant, resumables: self.tailnet.resumables().clone() };
+        let door = Door { link, grant, judge: Arc::new(judge), resumables: self.tailnet.resumables().clone() };
         Ok(Session::start(door, (target, send, recv), permit))
     }
 }
 
 async fn first_stream(
     connection: &Connection,
-    key: &VerifyingKey,
+    judge: &Judge,
     tailnet: &Tailnet,
 ) -> Result<(Arc<Grant>, Target, SendStream, RecvStream), Refusal> {
-    let peer = connection.remote_id().to_string();
+    let peer = judge.peer.clone();
     let no_ticket = |reason: String| Refusal::NoTicket { peer: peer.clone(), reason };
     let deadline = Instant::now() + OPEN_WITHIN;
     let (mut send, mut recv) = match tokio::time::timeout_at(deadline, connection.accept_bi()).await {
@@ -147,8 +148,8 @@ async fn first_stream(
         };
         return Ok((grant, open.target, send, recv));
     }
-    match check(&open, key, &peer, &tailnet.endpoint_id()) {
-        Ok(claims) => Ok((Arc::new(Grant { claims, key_id: key.id.clone() }), open.target, send, recv)),
+    match judge.admit(&open) {
+        Ok(claims) => Ok((Arc::new(Grant { claims, key_id: judge.key.id.clone() }), open.target, send, recv)),
         Err(reason) => {
             last_words(&mut send, Status::Denied).await;
             Err(Refusal::BadTicket { peer, reason })
@@ -156,20 +157,38 @@ async fn first_stream(
     }
 }
 
-/// The ticket must be ours, for this peer and for this agent.
-fn check(open: &Open, key: &VerifyingKey, peer: &str, own_id: &str) -> Result<AgentClaims, String> {
-    let ticket = open.ticket.as_ref().ok_or("there is none")?;
-    let claims = key.agent(ticket.expose()).map_err(|error| {
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        cause.unwrap_or_else(|| error.to_string())
-    })?;
-    if claims.eid != peer {
-        return Err("it belongs to another endpoint".to_owned());
+/// What the tickets of one connection are held against.
+#[derive(Debug)]
+struct Judge {
+    key: VerifyingKey,
+    peer: String,
+    own_id: String,
+}
+
+impl Judge {
+    /// The ticket must be ours, for this peer, for this agent and for what it wants.
+    fn admit(&self, open: &Open) -> Result<AgentClaims, String> {
+        let ticket = open.ticket.as_ref().ok_or("there is none")?;
+        let claims = self.key.agent(ticket.expose()).map_err(|error| {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            cause.unwrap_or_else(|| error.to_string())
+        })?;
+        if claims.eid != self.peer {
+            return Err("it belongs to another endpoint".to_owned());
+        }
+        if claims.agent != self.own_id {
+            return Err("it is for another agent".to_owned());
+        }
+        if !covers(&claims, &open.target) {
+            return Err("it is for another target".to_owned());
+        }
+        Ok(claims)
     }
-    if claims.agent != own_id {
-        return Err("it is for another agent".to_owned());
-    }
-    Ok(claims)
+}
+
+/// Whether a ticket is good for a target. A ping reaches nothing: it is how a connection begins.
+fn covers(claims: &AgentClaims, target: &Target) -> bool {
+    claims.only.as_ref().is_none_or(|only| only == target || *target == Target::Ping)
 }
 
 const fn status_of(error: &OpenError) -> Status {
@@ -207,7 +226,19 @@ pub(crate) struct Grant {
 struct Door {
     link: Arc<Link>,
     grant: Arc<Grant>,
+    judge: Arc<Judge>,
     resumables: Resumables,
+}
+
+impl Door {
+    /// Whether a later stream gets what it wants: by a ticket of its own, or by the one that the connection began with. Both are in the name
+    /// of one user, since it is the connection that ends when they may not stay.
+    fn lets(&self, open: &Open) -> bool {
+        match open.ticket {
+            None => covers(&self.grant.claims, &open.target),
+            Some(_) => self.judge.admit(open).is_ok_and(|claims| claims.sub == self.grant.claims.sub),
+        }
+    }
 }
 
 impl Session {
@@ -304,7 +335,8 @@ async fn accept_streams(door: Door, first: (Target, SendStream, RecvStream), fou
 
 async fn read_request(door: Door, mut send: SendStream, mut recv: RecvStream, found: mpsc::Sender<Request>) {
     match open::read(&mut recv).await {
-        Ok(open) => dispatch(Request { target: open.target, door, send, recv }, found).await,
+        Ok(open) if door.lets(&open) => dispatch(Request { target: open.target, door, send, recv }, found).await,
+        Ok(_) => last_words(&mut send, Status::Denied).await,
         Err(error) => last_words(&mut send, status_of(&error)).await,
     }
 }

@@ -4,6 +4,7 @@
 //! the routes under `/api/v2/runner` and the tickets are ours. Nothing here does I/O.
 
 pub mod agent;
+pub mod app;
 pub mod build;
 pub mod deployment;
 pub mod error;

@@ -4,8 +4,11 @@
 //! |---|---|---|---|
 //! | [`RelayClaims`] | `relay` | the relay, on connect | client 24 h, agent: until its token is revoked (1 year, re-fetched at will) |
 //! | [`AgentClaims`] | `agent` | the agent, on each stream | 60 s |
+//! | [`AppTicketClaims`] | `app-ticket` | the API, once, when the relay shows it | 60 s |
+//! | [`AppClaims`] | `app` | the API, when the relay shows the cookie it is in | 1 h |
 //! | [`PresenceClaims`] | `relay-presence` | the relay, when the API asks who is there | 60 s |
 
+use crate::tunnel::Target;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use berth_domain::{Secret, Timestamp};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -53,9 +56,50 @@ pub struct AgentClaims {
     pub sub: Uuid,
     /// The user's name, for the agent's log.
     pub name: String,
+    /// The one target it opens; every one without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<Target>,
     /// Issuer.
     pub iss: String,
     /// `agent`.
+    pub aud: String,
+    /// Seconds since the epoch.
+    pub exp: i64,
+}
+
+/// A sign-in on its way to the host of an app, where it becomes [`AppClaims`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppTicketClaims {
+    /// Its own id: it is good once.
+    pub jti: Uuid,
+    /// The host's first label, a [`berth_domain::AppAddress`].
+    pub app: String,
+    /// What binds it to the browser that asked for it: the hash of a secret that only this browser has, at that host.
+    pub state: String,
+    /// The session that it comes from.
+    pub sid: Uuid,
+    /// The user.
+    pub sub: Uuid,
+    /// Issuer.
+    pub iss: String,
+    /// `app-ticket`.
+    pub aud: String,
+    /// Seconds since the epoch.
+    pub exp: i64,
+}
+
+/// Who opens an app, for the host of that app alone and for as long as the session stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppClaims {
+    /// The host's first label, a [`berth_domain::AppAddress`].
+    pub app: String,
+    /// The session that it comes from.
+    pub sid: Uuid,
+    /// The user.
+    pub sub: Uuid,
+    /// Issuer.
+    pub iss: String,
+    /// `app`.
     pub aud: String,
     /// Seconds since the epoch.
     pub exp: i64,
@@ -128,13 +172,76 @@ impl SigningKey {
     /// # Errors
     /// Never in practice: the key was checked when it was made.
     pub fn agent(&self, client: &str, agent: &str, user: (Uuid, &str), ends: Timestamp) -> Result<Secret, TicketError> {
+        self.introduction((client, agent), user, None, ends)
+    }
+
+    /// The same for one target alone.
+    ///
+    /// # Errors
+    /// Never in practice: the key was checked when it was made.
+    pub fn agent_only(
+        &self,
+        (client, agent): (&str, &str),
+        user: (Uuid, &str),
+        only: Target,
+        ends: Timestamp,
+    ) -> Result<Secret, TicketError> {
+        self.introduction((client, agent), user, Some(only), ends)
+    }
+
+    fn introduction(
+        &self,
+        (client, agent): (&str, &str),
+        user: (Uuid, &str),
+        only: Option<Target>,
+        ends: Timestamp,
+    ) -> Result<Secret, TicketError> {
         self.sign(&AgentClaims {
             eid: client.to_owned(),
             agent: agent.to_owned(),
             sub: user.0,
             name: user.1.to_owned(),
+            only,
             iss: ISSUER.to_owned(),
             aud: "agent".to_owned(),
+            exp: ends.as_second(),
+        })
+    }
+
+    /// Brings a user's session to an app's host: good once, for the browser whose `state` this is.
+    ///
+    /// # Errors
+    /// Never in practice: the key was checked when it was made.
+    pub fn app_ticket(
+        &self,
+        jti: Uuid,
+        (app, state): (&str, &str),
+        (session, user): (Uuid, Uuid),
+        ends: Timestamp,
+    ) -> Result<Secret, TicketError> {
+        self.sign(&AppTicketClaims {
+            jti,
+            app: app.to_owned(),
+            state: state.to_owned(),
+            sid: session,
+            sub: user,
+            iss: ISSUER.to_owned(),
+            aud: "app-ticket".to_owned(),
+            exp: ends.as_second(),
+        })
+    }
+
+    /// What an app's host keeps of a user's session.
+    ///
+    /// # Errors
+    /// Never in practice: the key was checked when it was made.
+    pub fn app(&self, app: &str, (session, user): (Uuid, Uuid), ends: Timestamp) -> Result<Secret, TicketError> {
+        self.sign(&AppClaims {
+            app: app.to_owned(),
+            sid: session,
+            sub: user,
+            iss: ISSUER.to_owned(),
+            aud: "app".to_owned(),
             exp: ends.as_second(),
         })
     }
@@ -192,6 +299,22 @@ impl VerifyingKey {
         self.verify(token, "agent")
     }
 
+    /// Reads the ticket that brings a session to an app's host. The caller compares `app` and `state`, and sees to it that it is used once.
+    ///
+    /// # Errors
+    /// When signature, audience, issuer or time is wrong.
+    pub fn app_ticket(&self, token: &str) -> Result<AppTicketClaims, TicketError> {
+        self.verify(token, "app-ticket")
+    }
+
+    /// Reads what an app's host keeps of a session. The caller compares `app`, and looks whether the session stands.
+    ///
+    /// # Errors
+    /// When signature, audience, issuer or time is wrong.
+    pub fn app(&self, token: &str) -> Result<AppClaims, TicketError> {
+        self.verify(token, "app")
+    }
+
     /// Reads a presence ticket.
     ///
     /// # Errors
@@ -223,5 +346,27 @@ mod tests {
         assert!(key.verifying().relay(ask.expose()).is_err());
         assert!(key.verifying().presence(key.presence(past).unwrap().expose()).is_err());
         assert_eq!(key_id("not.a.ticket"), None);
+    }
+
+    #[test]
+    fn what_opens_an_app_is_good_for_nothing_else_and_nothing_else_for_it() {
+        let (key, verifying) = (SigningKey::new([7; 32]), SigningKey::new([7; 32]).verifying());
+        let soon = Timestamp::now() + jiff::SignedDuration::from_secs(60);
+        let ids = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let hop = key.app_ticket(Uuid::nil(), ("web--dev--ada", "s"), ids, soon).unwrap();
+        let kept = key.app("web--dev--ada", ids, soon).unwrap();
+        let opens = key.agent_only(("c", "a"), (Uuid::nil(), "ada"), Target::Tcp { port: 80 }, soon).unwrap();
+        assert_eq!(verifying.app_ticket(hop.expose()).unwrap().state, "s");
+        assert_eq!((verifying.app(kept.expose()).unwrap().sid, verifying.app(kept.expose()).unwrap().sub), ids);
+        assert_eq!(verifying.agent(opens.expose()).unwrap().only, Some(Target::Tcp { port: 80 }));
+        for other in [&kept, &opens] {
+            assert!(verifying.app_ticket(other.expose()).is_err());
+        }
+        for other in [&hop, &opens] {
+            assert!(verifying.app(other.expose()).is_err());
+        }
+        for other in [&hop, &kept] {
+            assert!(verifying.agent(other.expose()).is_err() && verifying.relay(other.expose()).is_err());
+        }
     }
 }

@@ -165,6 +165,7 @@ impl Dial for Network {
                     agent: String::new(),
                     sub: *lock(&self.user),
                     name: String::new(),
+                    only: None,
                     iss: String::new(),
                     aud: String::new(),
                     exp: 0,
