@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stderr, clippy::disallowed_methods)]
 
 mod agent;
+mod app;
 mod architecture;
 mod archive;
 mod aws;

@@ -48,6 +48,10 @@ impl Presence for Nobody {
     ) -> Pin<Box<dyn Future<Output = BTreeMap<AgentId, Timestamp>> + Send + 'a>> {
         Box::pin(ready(BTreeMap::new()))
     }
+
+    fn is_relay<'a>(&'a self, _: &'a str) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
+        Box::pin(ready(false))
+    }
 }
 
 /// Lets through what Lambda lets through.
@@ -82,6 +86,7 @@ async fn serve(store: Store) -> (String, JoinSet<()>) {
         access_url: url.clone(),
         relay_urls: vec![url.clone()],
         sockets_url: None,
+        apps_url: None,
         binaries: None,
         disable_direct_connections: false,
     };

@@ -1,6 +1,6 @@
 //! What a connection of the port carries its bytes in: the bare socket, or TLS on top of it.
 
-use crate::socket::Socket;
+use crate::{socket::Socket, tls::HTTP_2};
 use iroh_relay::ExportKeyingMaterial;
 use rustls::ServerConfig;
 use std::{
@@ -27,6 +27,14 @@ impl Channel {
         match tls {
             None => Ok(Self::Plain(socket)),
             Some(config) => Ok(Self::Tls(Box::new(TlsAcceptor::from(config).accept(socket).await?))),
+        }
+    }
+
+    /// Whether the two ends agreed to speak HTTP/2; never without TLS.
+    pub(crate) fn is_http2(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(HTTP_2),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The relay as a program of its own: the assembly of its parts, from the first port to the last goodbye.
 
 use crate::{
-    Keys, Live, Port, Relay, RelayConfig,
+    Apps, Keys, Live, Port, Relay, RelayConfig, SiteError, Tunnels, Web,
     config::Config,
     discovery::{Discovery, DiscoveryError},
     health::Health,
@@ -45,6 +45,9 @@ pub enum RunError {
     /// The API has no usable URL.
     #[error("BERTH_ACCESS_URL: {0}")]
     Api(#[from] UpstreamError),
+    /// Apps have no domain of their own.
+    #[error("BERTH_APPS_DOMAIN: {0}")]
+    Apps(#[from] SiteError),
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] CertificateError),
@@ -68,8 +71,14 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let api = Upstream::new(&config.access_url)?;
     let (drain, health, keys) = (CancellationToken::new(), Health::new(config.public.is_some()), Keys::of(api.clone()));
     let relay = Relay::new(RelayConfig::new(keys.clone()));
+    let tunnels = Tunnels::default();
+    let apps = config
+        .public
+        .as_ref()
+        .map(|public| Apps::new(&format!("https://{}", public.apps_domain), &config.access_url, api.clone(), tunnels.clone()));
     let live = Live::new(api, relay.presence(), FollowersMax::default(), drain.clone());
-    let router = router(&config, live, &relay, &keys, health.clone());
+    let known = (keys.clone(), Some(tunnels.endpoint_id()));
+    let web = Web { router: router(&config, live, &relay, known, health.clone()), apps: apps.transpose()? };
 
     let mut background = JoinSet::new();
     let (tls, discovery) = match &config.public {
@@ -91,12 +100,13 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), tls = tls.is_some(), "the relay listens");
 
     let mut served = JoinSet::new();
-    served.spawn(crate::serve(Port { listener, tls }, router, relay.clone(), drain.clone()));
+    served.spawn(crate::serve(Port { listener, tls }, web, relay.clone(), drain.clone()));
     signals.wait().await;
     tracing::info!(endpoints = relay.endpoints(), "draining");
     health.drains();
     drain.cancel();
     served.join_all().await;
+    tunnels.close().await;
     background.shutdown().await;
     if let Some(discovery) = discovery {
         discovery.stop().await;
@@ -106,9 +116,9 @@ pub async fn run(config: Config) -> Result<(), RunError> {
 }
 
 /// Everything but the tailnet, which [`crate::serve`] answers itself.
-fn router(config: &Config, live: Live, relay: &Relay, keys: &Keys, health: Health) -> Router {
+fn router(config: &Config, live: Live, relay: &Relay, (keys, own): (Keys, Option<String>), health: Health) -> Router {
     let routes =
-        Router::new().merge(health.public()).merge(presence::answer::router(relay.presence(), keys.clone())).merge(live.router());
+        Router::new().merge(health.public()).merge(presence::answer::router(relay.presence(), keys, own)).merge(live.router());
     let host = RelayHost::new(config);
     routes.layer(from_fn(move |request: Request, next| {
         let host = host.clone();

@@ -4,13 +4,18 @@
 
 use crate::{
     Relay, RelayConfig,
+    app::{Apps, Kept, Visitor},
     channel::Channel,
     socket::{Socket, Sockets, Voice},
     upgrade::Upgrade,
 };
 use axum::{Router, body::Body, extract::ConnectInfo};
-use http::{Method, Request, Response, StatusCode};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use std::{
@@ -24,13 +29,17 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
 /// The largest head of a request.
-const HEAD_BYTES_MAX: usize = 32 * 1024;
+const HEAD_BYTES_MAX: u32 = 32 * 1024;
 /// The most headers of a request.
 const HEADERS_MAX: usize = 100;
+/// The most requests at a time of one connection over HTTP/2.
+const STREAMS_MAX: u32 = 100;
+/// A connection over HTTP/2 that says nothing for this time is asked whether it is there, and has as long to answer.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
 /// How long a websocket has to say goodbye once the requests are done, and again after it was hung up on.
 const GOODBYE: Duration = Duration::from_millis(500);
 /// Pause after an accept that failed for want of file descriptors, so that the loop does not spin.
@@ -51,11 +60,28 @@ impl From<TcpListener> for Port {
     }
 }
 
-/// Serves `router` and `relay` on `port` until `drain` is cancelled; then takes no more connections, lets running requests end (see
+/// Who answers over HTTP.
+#[derive(Debug, Clone)]
+pub struct Web {
+    /// Our own routes.
+    pub router: Router,
+    /// The hosts of apps, if there are any: what is for them goes nowhere else.
+    pub apps: Option<Apps>,
+}
+
+impl From<Router> for Web {
+    fn from(router: Router) -> Self {
+        Self { router, apps: None }
+    }
+}
+
+/// Serves `web` and `relay` on `port` until `drain` is cancelled; then takes no more connections, lets running requests end (see
 /// [`RelayConfig::drain_within`]), disconnects the endpoints, hangs up on the websockets that have not ended within half a second, and
-/// returns. `/relay`, `/ping` and `/generate_204` are the relay's, everything else is the router's, websockets included. Handlers find the
+/// returns. At the hosts of apps everything is the apps'; elsewhere `/relay`, `/ping` and `/generate_204` are the relay's, everything else is
+/// the router's, websockets included. Handlers find the
 /// peer's address as [`ConnectInfo<SocketAddr>`].
-pub async fn serve(port: impl Into<Port>, router: Router, relay: Relay, drain: CancellationToken) {
+pub async fn serve(port: impl Into<Port>, web: impl Into<Web>, relay: Relay, drain: CancellationToken) {
+    let web = web.into();
     let Port { listener, tls } = port.into();
     let sockets = Sockets::new(relay.config().connections_max);
     let (mut connections, mut next) = (JoinSet::new(), None);
@@ -67,8 +93,8 @@ pub async fn serve(port: impl Into<Port>, router: Router, relay: Relay, drain: C
         };
         match accepted {
             Ok((socket, peer)) => {
-                let (router, relay, voice) = (router.clone(), relay.clone(), socket.voice());
-                let connection = Connection { router, relay, peer, voice, upgrade: Mutex::default() };
+                let (web, relay, voice) = (web.clone(), relay.clone(), socket.voice());
+                let connection = Connection { web, relay, peer, voice, kept: Kept::default(), upgrade: Mutex::default() };
                 connections.spawn(connection.serve(socket, tls.clone(), drain.clone()));
             }
             // The peer's doing, and no reason to wait.
@@ -141,10 +167,12 @@ fn tune(stream: &TcpStream, peer: SocketAddr) {
 
 /// One TCP connection.
 struct Connection {
-    router: Router,
+    web: Web,
     relay: Relay,
     peer: SocketAddr,
     voice: Option<Voice>,
+    /// Connections to apps that wait for this one's next request.
+    kept: Kept,
     /// Set once an endpoint's request was answered.
     upgrade: Mutex<Option<Upgrade>>,
 }
@@ -180,13 +208,26 @@ impl Connection {
             let this = Arc::clone(&this);
             async move { Ok::<_, Infallible>(this.answer(request).await) }
         });
-        let connection = http(self.relay.config()).serve_connection(TokioIo::new(channel), service).with_upgrades();
-        let mut connection = std::pin::pin!(connection);
-        let result = tokio::select! {
-            result = connection.as_mut() => result,
-            () = drain.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        let result = if channel.is_http2() {
+            let tasks = TaskTracker::new();
+            let connection = many(Streams(tasks.clone())).serve_connection(TokioIo::new(channel), service);
+            let mut connection = std::pin::pin!(connection);
+            tokio::select! {
+                result = connection.as_mut() => result,
+                () = drain.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
+        } else {
+            let connection = http(self.relay.config()).serve_connection(TokioIo::new(channel), service).with_upgrades();
+            let mut connection = std::pin::pin!(connection);
+            tokio::select! {
+                result = connection.as_mut() => result,
+                () = drain.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
             }
         };
         if let Err(error) = result {
@@ -207,6 +248,9 @@ impl Connection {
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         self.voice.iter().for_each(Voice::spoke);
+        if let Some(apps) = self.web.apps.as_ref().filter(|apps| apps.claims(&request)) {
+            return apps.serve(request.map(Body::new), Visitor { peer: self.peer, kept: &self.kept }).await;
+        }
         match (request.method(), request.uri().path()) {
             // The second one goes the way of the live routes, through a CDN: by it `berth doctor` sees that sockets get through.
             (&Method::GET, "/relay" | "/api/v2/relay/watch") => {
@@ -219,7 +263,8 @@ impl Connection {
             _ => {
                 let mut request = request.map(Body::new);
                 request.extensions_mut().insert(ConnectInfo(self.peer));
-                match self.router.clone().oneshot(request).await {
+                name_host(&mut request);
+                match self.web.router.clone().oneshot(request).await {
                     Ok(response) => response,
                     Err(never) => match never {},
                 }
@@ -233,9 +278,38 @@ fn http(config: &RelayConfig) -> http1::Builder {
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(config.head_within)
-        .max_header_size(HEAD_BYTES_MAX)
+        .max_header_size(HEAD_BYTES_MAX as usize)
         .max_headers(HEADERS_MAX);
     builder
+}
+
+/// The tasks of a connection over HTTP/2: one for each answer that is being sent.
+#[derive(Debug, Clone)]
+struct Streams(TaskTracker);
+
+impl<F: Future<Output: Send + 'static> + Send + 'static> hyper::rt::Executor<F> for Streams {
+    fn execute(&self, future: F) {
+        drop(self.0.spawn(future));
+    }
+}
+
+fn many(streams: Streams) -> http2::Builder<Streams> {
+    let mut builder = http2::Builder::new(streams);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX)
+        .keep_alive_interval(SIGN_OF_LIFE)
+        .keep_alive_timeout(SIGN_OF_LIFE);
+    builder
+}
+
+/// Over HTTP/2 the host is in the target; our routes look for it where it always was.
+fn name_host(request: &mut Request<Body>) {
+    let target = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    if let Some(host) = target.filter(|_| !request.headers().contains_key(header::HOST)) {
+        request.headers_mut().insert(header::HOST, host);
+    }
 }
 
 fn plain(status: StatusCode) -> Response<Body> {

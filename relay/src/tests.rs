@@ -2,13 +2,14 @@
 
 mod admission;
 mod api;
+mod app;
 mod flood;
 mod http;
 mod stolen;
 mod tls;
 mod tunnel;
 
-use crate::{Keys, Presence, Relay, RelayConfig, serve};
+use crate::{Keys, Presence, Relay, RelayConfig, Web, serve};
 use axum::{Router, extract::ConnectInfo, routing::get};
 use berth_net::{Identity, Session, Tailnet, TailnetConfig, splice};
 use berth_wire::{
@@ -50,12 +51,17 @@ impl World {
 
     /// With limits of its own; its keys are this world's.
     pub(super) fn with(listener: TcpListener, config: RelayConfig) -> Self {
+        Self::serving(listener, router().into(), config)
+    }
+
+    /// The same with apps.
+    pub(super) fn serving(listener: TcpListener, web: Web, config: RelayConfig) -> Self {
         let key = SigningKey::new([7; 32]);
         let relay = Relay::new(config);
         let address = listener.local_addr().unwrap();
         let drain = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve(listener, router(), relay.clone(), drain.clone()));
+        tasks.spawn(serve(listener, web, relay.clone(), drain.clone()));
         Self { key, relay, address, drain, tasks }
     }
 

@@ -10,6 +10,9 @@ use rustls::{
 };
 use std::sync::{Arc, Mutex};
 
+/// How HTTP/2 is called in a handshake (RFC 9113, section 3.2).
+pub(crate) const HTTP_2: &[u8] = b"h2";
+
 /// The certificate in use. Cheap to clone; handshakes of all clones take what was put there last. Before the first, none succeeds.
 #[derive(Debug, Clone, Default)]
 pub struct Certificates(Arc<Current>);
@@ -60,7 +63,7 @@ impl Certificates {
         let builder = builder.with_safe_default_protocol_versions().map_err(CertificateError::Unfit)?;
         let resolver: Arc<dyn ResolvesServerCert> = Arc::<Current>::clone(&self.0);
         let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![HTTP_2.to_vec(), b"http/1.1".to_vec()];
         Ok(config)
     }
 }

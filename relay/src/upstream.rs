@@ -7,7 +7,7 @@ use http::{
     header::{ACCEPT, ACCEPT_LANGUAGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCATION, RETRY_AFTER},
 };
 use reqwest::Url;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use std::{fmt, time::Duration};
 
@@ -131,15 +131,13 @@ impl Upstream {
 
     /// Something that the caller may read.
     pub(crate) async fn json<T: DeserializeOwned>(&self, path: &str, query: &str, caller: &Credentials) -> Result<T, AskError> {
-        let response = self.get(path, query, caller.0.clone()).await?;
-        let status = response.status();
-        let body = read(response).await?;
-        match status {
-            status if status.is_success() => serde_json::from_slice(&body).map_err(|error| AskError::Malformed(error.to_string())),
-            StatusCode::TOO_MANY_REQUESTS => Err(AskError::Away(status.to_string())),
-            status if status.is_client_error() => Err(AskError::Refused(status)),
-            status => Err(AskError::Away(status.to_string())),
-        }
+        value(self.get(path, query, caller.0.clone()).await?).await
+    }
+
+    /// The answer to a question whose body holds what proves the caller.
+    pub(crate) async fn post<Q: Serialize + Sync, T: DeserializeOwned>(&self, path: &str, question: &Q) -> Result<T, AskError> {
+        let request = self.http.post(self.url(path, "")).json(question).header(RELAYED, HeaderValue::from_static("1"));
+        value(request.send().await.map_err(|error| AskError::Away(root_cause(&error)))?).await
     }
 
     /// Hands a request on, and the answer back as it comes.
@@ -156,11 +154,15 @@ impl Upstream {
     }
 
     async fn get(&self, path: &str, query: &str, headers: HeaderMap) -> Result<reqwest::Response, AskError> {
+        let request = self.http.get(self.url(path, query)).headers(headers).header(RELAYED, HeaderValue::from_static("1"));
+        request.send().await.map_err(|error| AskError::Away(root_cause(&error)))
+    }
+
+    fn url(&self, path: &str, query: &str) -> Url {
         let mut url = self.base.clone();
         url.set_path(path);
         url.set_query(Some(query).filter(|query| !query.is_empty()));
-        let request = self.http.get(url).headers(headers).header(RELAYED, HeaderValue::from_static("1"));
-        request.send().await.map_err(|error| AskError::Away(root_cause(&error)))
+        url
     }
 }
 
@@ -177,6 +179,18 @@ fn is_loopback(url: &Url) -> bool {
 
 fn picked<'a>(headers: &'a HeaderMap, names: &'a [HeaderName]) -> impl Iterator<Item = (HeaderName, HeaderValue)> + 'a {
     names.iter().filter_map(|name| headers.get(name).map(|value| (name.clone(), value.clone())))
+}
+
+/// The value of an answer, when it is a yes.
+async fn value<T: DeserializeOwned>(response: reqwest::Response) -> Result<T, AskError> {
+    let status = response.status();
+    let body = read(response).await?;
+    match status {
+        status if status.is_success() => serde_json::from_slice(&body).map_err(|error| AskError::Malformed(error.to_string())),
+        StatusCode::TOO_MANY_REQUESTS => Err(AskError::Away(status.to_string())),
+        status if status.is_client_error() => Err(AskError::Refused(status)),
+        status => Err(AskError::Away(status.to_string())),
+    }
 }
 
 async fn read(mut response: reqwest::Response) -> Result<Bytes, AskError> {

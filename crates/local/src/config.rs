@@ -25,6 +25,10 @@ pub struct Options {
     /// The URL at which clients and agents reach this server [default: <http://ADDRESS:PORT/>]
     #[arg(long, value_name = "URL", env = "BERTH_ACCESS_URL")]
     pub access_url: Option<String>,
+    /// The URL below which every web app of a workspace gets a host of its own; `*.` in front of its host must lead here
+    /// [default: <http://apps.localhost:PORT/> when the access URL is on this machine, else none]
+    #[arg(long, value_name = "URL", env = "BERTH_APPS_URL")]
+    pub apps_url: Option<String>,
     /// The terraform or tofu to run [default: the one on PATH, else downloaded once]
     #[arg(long, value_name = "FILE", env = "BERTH_TERRAFORM_BIN")]
     pub terraform: Option<PathBuf>,
@@ -61,6 +65,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// As given; the default needs the real port.
     pub access_url: Option<String>,
+    /// As given; the default needs the real port.
+    pub apps_url: Option<String>,
     /// Where the relays are; none when it is this server alone.
     pub relay_urls: Vec<String>,
     /// The directory of our executables: `berth-runner` and `berth-agent` are siblings of this one.
@@ -131,9 +137,10 @@ impl Config {
         let path = options.data.clone().or_else(home).ok_or(ConfigError::NoHome)?;
         let data = make_private(&path).map_err(|source| ConfigError::Data { path, source })?;
         let access_url = options.access_url.as_deref().map(check_url).transpose()?;
+        let apps_url = options.apps_url.as_deref().map(check_url).transpose()?;
         let relay_urls = options.relay_url.iter().map(|url| check_url(url)).collect::<Result<_, _>>()?;
         let listen = SocketAddr::new(options.address, options.port);
-        Ok(Self { data, listen, access_url, relay_urls, binaries, options, environment })
+        Ok(Self { data, listen, access_url, apps_url, relay_urls, binaries, options, environment })
     }
 }
 

@@ -9,15 +9,15 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// The relay's presence as the API's port.
+/// The relay's presence as the API's port, and the tailnet key of the relay's own end.
 #[derive(Debug, Clone)]
-pub(crate) struct RelayPresence(berth_relay::Presence);
+pub(crate) struct RelayPresence(berth_relay::Presence, Arc<str>);
 
 impl RelayPresence {
     /// Also pokes the change bus whenever an agent comes or goes.
     pub(crate) fn start(
         trackers: &TaskTracker,
-        presence: berth_relay::Presence,
+        (presence, endpoint_id): (berth_relay::Presence, String),
         changes: Changes,
         drain: CancellationToken,
     ) -> Self {
@@ -31,7 +31,7 @@ impl RelayPresence {
                 }
             }
         }));
-        Self(presence)
+        Self(presence, endpoint_id.into())
     }
 }
 
@@ -46,6 +46,10 @@ impl Presence for Both {
             connected.extend(self.0.connected(agents).await);
             connected
         })
+    }
+
+    fn is_relay<'a>(&'a self, endpoint_id: &'a str) -> BoxFuture<'a, bool> {
+        Box::pin(async move { self.0.is_relay(endpoint_id).await || self.1.is_relay(endpoint_id).await })
     }
 }
 
@@ -73,5 +77,9 @@ impl Presence for RelayPresence {
     fn connected<'a>(&'a self, agents: &'a [(AgentId, &'a str)]) -> BoxFuture<'a, BTreeMap<AgentId, Timestamp>> {
         let since = |&(agent, endpoint): &(AgentId, &str)| Some((agent, self.0.since(endpoint, &agent.to_string())?));
         Box::pin(std::future::ready(agents.iter().filter_map(since).collect()))
+    }
+
+    fn is_relay<'a>(&'a self, endpoint_id: &'a str) -> BoxFuture<'a, bool> {
+        Box::pin(std::future::ready(*self.1 == *endpoint_id))
     }
 }

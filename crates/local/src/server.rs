@@ -11,7 +11,7 @@ use crate::{
 use axum::middleware::from_fn;
 use berth_api::{ApiConfig, App, Changes, Clock, Presence};
 use berth_domain::Secret;
-use berth_relay::{Keys as RelayKeys, Relay, RelayConfig};
+use berth_relay::{Apps, Keys as RelayKeys, Relay, RelayConfig, SiteError, Tunnels, Upstream, UpstreamError, Web};
 use berth_store::{OpenError, SealError, Store};
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::{
@@ -55,6 +55,12 @@ pub enum ServeError {
     /// The configuration is not usable.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Apps cannot have hosts where they are to have them.
+    #[error("{0}\nhint: for example --apps-url https://apps.example.com/, where *.apps.example.com leads to this server")]
+    Apps(#[from] SiteError),
+    /// The server cannot ask itself.
+    #[error("cannot set up the apps: {0}")]
+    Upstream(#[from] UpstreamError),
     /// The relay cannot be made.
     #[error("cannot start the relay: {0}")]
     Relay(String),
@@ -101,8 +107,15 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let tasks = Tasks::new(Arc::clone(&config), Arc::clone(&local_url), ended).map_err(ServeError::Data)?;
     let queue =
         Queue::start(&trackers, (store.clone(), changes.clone(), tasks.clone(), ends), config.options.builds_max, drain.clone());
-    let own = RelayPresence::start(&trackers, relay.presence(), changes.clone(), drain.clone());
+    let tunnels = Tunnels::default();
+    let own = RelayPresence::start(&trackers, (relay.presence(), tunnels.endpoint_id()), changes.clone(), drain.clone());
     let (relay_urls, presence) = meeting_points(&config, &access_url, (own, &keys))?;
+
+    let apps_url = apps_url(&config, &access_url, port);
+    let apps = apps_url.as_deref().map(|url| {
+        let api = Upstream::new(&local_url)?;
+        Ok::<_, ServeError>(Apps::new(url, &access_url, api, tunnels.clone())?)
+    });
 
     let app = App {
         store,
@@ -110,6 +123,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
             access_url: access_url.to_string(),
             relay_urls,
             sockets_url: None,
+            apps_url,
             binaries: Some(config.binaries.clone()),
             disable_direct_connections: config.options.disable_direct_connections,
         },
@@ -125,7 +139,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let router = berth_api::router(app)
         .layer(from_fn(dashboard::serve))
         .layer(from_fn(move |request, next| host::guard(Arc::clone(&own), request, next)));
-    let server = trackers.spawn(berth_relay::serve(listener, router, relay, drain.clone()));
+    let server = trackers.spawn(berth_relay::serve(listener, Web { router, apps: apps.transpose()? }, relay, drain.clone()));
     announce_ready(&access_url, config.options.ready_file.as_deref()).map_err(ServeError::Data)?;
 
     signals.wait().await;
@@ -134,7 +148,21 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     trackers.close();
     trackers.wait().await;
     let _served = server.await;
+    tunnels.close().await;
     Ok(())
+}
+
+/// Where apps have their hosts. Every browser takes a host below `localhost` for its own machine (RFC 6761, section 6.3), so that nothing has
+/// to be set up where browser and server are on one.
+fn apps_url(config: &Config, access_url: &str, port: u16) -> Option<String> {
+    let on_this_machine = || {
+        let rest = access_url.strip_prefix("http://")?;
+        let host = rest.split(['/', ':']).next()?;
+        let is_loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        is_loopback.then(|| format!("http://apps.localhost:{port}"))
+    };
+    let given = config.apps_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
+    given.or_else(on_this_machine)
 }
 
 /// Where clients and agents meet, and who tells which of them are there: our own relay, if it is one of them, and those elsewhere.

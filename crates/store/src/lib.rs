@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod agent_log;
+pub mod app;
 pub mod aws;
 pub mod blob;
 pub mod build;

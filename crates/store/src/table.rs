@@ -6,6 +6,7 @@
 //! | user | `USER#id` | `USER` | `USERS` / name | |
 //! | user's name, e-mail | `USERNAME#name`, `EMAIL#address` | `NAME` | | body is the user's id |
 //! | session | `SESSION#id` | `SESSION` | `SESSIONS#user` / time | `ttl` |
+//! | spent ticket to an app | `APP_TICKET#id` | `APP_TICKET` | | `ttl` |
 //! | file | `FILE#id` | `FILE` | | |
 //! | file by content | `USER#id` | `FILE#sha256` | | body is the file's id |
 //! | template | `TEMPLATE#id` | `TEMPLATE` | `TEMPLATES` / name, unless deleted | `uses`: workspaces of it |

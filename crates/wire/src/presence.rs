@@ -40,6 +40,9 @@ pub struct AskedAgent {
 pub struct PresenceAnswer {
     /// In the order they were asked for.
     pub connected: Vec<ConnectedAgent>,
+    /// The tailnet key of the relay's own end, by which it opens apps for browsers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint_id: Option<String>,
 }
 
 /// An agent that the relay holds.

@@ -17,7 +17,9 @@ export function Login() {
   const enter = useAction(async () => {
     await signIn(email, password);
     await router.invalidate();
-    await navigate({ href: safePath(redirect), replace: true });
+    const wanted = safePath(redirect);
+    // What is not a page of this dashboard is the server's to answer: the way back to an app.
+    await navigate({ href: wanted, replace: true, reloadDocument: wanted.startsWith("/api/") });
   });
   const submit = (event: FormEvent) => {
     event.preventDefault();

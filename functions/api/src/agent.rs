@@ -11,7 +11,7 @@ use crate::{
 };
 use axum::extract::State;
 use berth_domain::{
-    Actor, AgentId, AgentStatus, Secret, UserId,
+    Actor, AgentId, AgentStatus, Secret, UserId, WorkspaceId,
     limit::{LOG_BATCH_LINES_MAX, LOG_LINE_BYTES_MAX, RELAY_CLIENT_SECONDS, TICKET_SECONDS},
 };
 use berth_store::{Agent, Build, Workspace};
@@ -22,9 +22,12 @@ use berth_wire::{
 use http::StatusCode;
 use jiff::SignedDuration;
 use std::collections::BTreeSet;
+use uuid::Uuid;
 
 /// How long an agent's admission to the relay lasts; it fetches a new one whenever it starts or is refused.
 const RELAY_AGENT_SECONDS: i64 = 365 * 24 * 3600;
+/// The subject of the admission of a relay's own end, which is nobody's: it is let in to open apps for many.
+pub(crate) const RELAYS_OWN_END: Uuid = Uuid::nil();
 /// The longest version text of an agent and the longest directory, in bytes.
 const VERSION_BYTES_MAX: usize = 64;
 const DIRECTORY_BYTES_MAX: usize = 4096;
@@ -36,7 +39,7 @@ impl From<TicketError> for ApiError {
 }
 
 /// A tailnet key as text: 64 lower-case hexadecimal digits.
-fn check_endpoint(text: &str) -> Answer<()> {
+pub(crate) fn check_endpoint(text: &str) -> Answer<()> {
     let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     let well_formed = text.len() == 64 && text.bytes().all(digit);
     if well_formed { Ok(()) } else { Err(ApiError::field("endpoint_id", "is not 64 lower-case hexadecimal digits")) }
@@ -199,14 +202,19 @@ pub(crate) async fn ticket(
     let after = |seconds| now + SignedDuration::from_secs(seconds);
     let token = signing.relay(&body.endpoint_id, RelayRole::Client, user.0, after(RELAY_CLIENT_SECONDS))?;
     let ticket = signing.agent(&body.endpoint_id, &agent.endpoint_id, user, after(TICKET_SECONDS))?;
-    let seed = host_key_seed(&api.app.host_key_secret, workspace_id, &agent.definition.name);
-    Ok(Json(Ticket {
-        agent_endpoint_id: agent.endpoint_id,
+    Ok(Json(introduction(&api, &agent, workspace_id, (token, ticket))))
+}
+
+/// What a client needs to reach an agent: with admission at the relays, and with a ticket for the agent.
+pub(crate) fn introduction(api: &Api, agent: &Agent, workspace: WorkspaceId, (token, ticket): (Secret, Secret)) -> Ticket {
+    let seed = host_key_seed(&api.app.host_key_secret, workspace, &agent.definition.name);
+    Ticket {
+        agent_endpoint_id: agent.endpoint_id.clone(),
         relay: api.app.config.relay(token),
         ticket,
         ssh_host_key: public_line(&seed),
         disable_direct_connections: api.app.config.disable_direct_connections,
-    }))
+    }
 }
 
 async fn require_connected(api: &Api, agent: &Agent, workspace: Workspace) -> Answer<()> {

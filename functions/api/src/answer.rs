@@ -29,6 +29,8 @@ pub(crate) enum Program {}
 pub(crate) enum Document {}
 /// A page for a browser.
 pub(crate) enum Page {}
+/// The way to another page.
+pub(crate) enum Elsewhere {}
 /// A picture.
 pub(crate) enum Picture {}
 /// A shell script.

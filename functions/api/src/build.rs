@@ -107,21 +107,26 @@ pub(crate) async fn create(
     Segment(id): Segment<WorkspaceId>,
     Json(body): Json<CreateBuild>,
 ) -> Answer<(StatusCode, Json<berth_wire::build::Build>)> {
+    let build = queue(&api, &caller, id, body).await?;
+    Ok((StatusCode::CREATED, Json(view::build(&build, &api.sight(&Agents::new()).await))))
+}
+
+/// Records a build that the caller may ask for, and announces it.
+pub(crate) async fn queue(api: &Api, caller: &SignedIn, id: WorkspaceId, body: CreateBuild) -> Answer<Build> {
     let workspace = api.store().workspace(id).await?.filter(|workspace| !workspace.deleted);
     let workspace = workspace.ok_or_else(|| ApiError::missing("workspace"))?;
     permit(&caller.actor, workspace.owner, Actor::may_build_workspace)?;
-    check_extras(&caller, &body)?;
+    check_extras(caller, &body)?;
     let template = api.store().template(workspace.template).await?.ok_or_else(|| ApiError::missing("template"))?;
-    let version = version(&api, &workspace, &template, &body).await?;
-    version::may_build(&caller, &template, (&workspace, &version), body.transition)?;
-    repair::check_imports(&api, &caller, &workspace, &body).await?;
+    let version = version(api, &workspace, &template, &body).await?;
+    version::may_build(caller, &template, (&workspace, &version), body.transition)?;
+    repair::check_imports(api, caller, &workspace, &body).await?;
     let answers = answers(&workspace, &version, &body)?;
-    let draft = Build { policy: template.settings.policy(), ..draft(&api, &caller, &workspace, (&version, answers, body)) };
-    let workspace = api.store().create_build(draft).await?;
-    let build = workspace.latest_build;
+    let draft = Build { policy: template.settings.policy(), ..draft(api, caller, &workspace, (&version, answers, body)) };
+    let build = api.store().create_build(draft).await?.latest_build;
     api.announce(JobId::Build(build.id)).await; // If it is lost, the sweep announces again.
     api.app.changes.poke(Topic::Workspace(id));
-    Ok((StatusCode::CREATED, Json(view::build(&build, &api.sight(&Agents::new()).await))))
+    Ok(build)
 }
 
 /// Orphaning leaves resources that nobody pays attention to, and debug logs may show secrets of the template: for its managers.

@@ -13,6 +13,8 @@ pub struct Config {
     pub access_url: String,
     /// Where its relay is (`BERTH_RELAY_URL`). Of several, separated by a comma, the first also holds the sockets.
     pub relay_urls: Vec<String>,
+    /// Below which every app has a host (`BERTH_APPS_DOMAIN`); none when the relay serves no apps.
+    pub apps_domain: Option<String>,
     /// The queue to the dispatcher (`BERTH_QUEUE_URL`).
     pub queue_url: String,
     /// What the CDN proves itself with, the one in use and while it is changed the other (`BERTH_ORIGIN_SECRETS`, separated by a comma).
@@ -35,6 +37,7 @@ impl Config {
             store,
             access_url: environment.url("BERTH_ACCESS_URL")?,
             relay_urls: environment.urls("BERTH_RELAY_URL")?,
+            apps_domain: environment.get("BERTH_APPS_DOMAIN").map(str::to_owned),
             queue_url: environment.url("BERTH_QUEUE_URL")?,
             origin_secrets: environment.list("BERTH_ORIGIN_SECRETS").into_iter().map(Secret::new).collect(),
         })

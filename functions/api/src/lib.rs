@@ -10,6 +10,7 @@
 
 mod agent;
 mod answer;
+mod app;
 pub mod archive;
 mod binary;
 mod body;
@@ -101,6 +102,8 @@ pub struct ApiConfig {
     /// Where answers go on for as long as someone listens, when this process cannot hold a connection open: followed logs, watched
     /// workspaces. `None` when it can.
     pub sockets_url: Option<String>,
+    /// The URL below which every app has a host of its own, `https://apps.example.com`; `None` when this deployment serves no apps.
+    pub apps_url: Option<String>,
     /// The directory that `/bin/*` serves, when this process serves it.
     pub binaries: Option<PathBuf>,
     /// Whether clients and agents may only meet at the relay.
@@ -112,6 +115,11 @@ impl ApiConfig {
     #[must_use]
     pub fn access_url(&self) -> String {
         format!("{}/", self.access_url.trim_end_matches('/'))
+    }
+
+    /// Where apps have their hosts.
+    pub(crate) fn apps(&self) -> Option<app::Site<'_>> {
+        app::Site::of(self.apps_url.as_deref()?)
     }
 
     /// Admission with this token at the deployment's relays.

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
                 access_url: config.access_url.clone(),
                 sockets_url: config.relay_urls.first().cloned(),
                 relay_urls: config.relay_urls,
+                apps_url: config.apps_domain.map(|domain| format!("https://{domain}")),
                 binaries: None,
                 disable_direct_connections: false,
             },

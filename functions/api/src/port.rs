@@ -19,6 +19,9 @@ pub trait Presence: Send + Sync + fmt::Debug {
     /// Both must match the admission: the key alone is what the agent says of itself, and another agent may say it too. When the relay
     /// does not answer, nobody is connected: an answer is late by the relay's time limit at most, and never fails for it.
     fn connected<'a>(&'a self, agents: &'a [(AgentId, &'a str)]) -> BoxFuture<'a, BTreeMap<AgentId, Timestamp>>;
+
+    /// Whether this tailnet key is that of a relay's own end, by which it opens apps for browsers. Not when no relay answers.
+    fn is_relay<'a>(&'a self, endpoint_id: &'a str) -> BoxFuture<'a, bool>;
 }
 
 /// What time it is.

@@ -9,10 +9,17 @@ use berth_wire::{
 };
 use futures_util::future::{BoxFuture, join_all};
 use jiff::SignedDuration;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 /// How long an answer waits for the relay. Longer than any relay needs, shorter than a person notices.
 const PATIENCE: Duration = Duration::from_millis(300);
+
+/// The relays are asked who they are at most once in this time, however many strangers say that they are one.
+const ASK_AGAIN: SignedDuration = SignedDuration::from_secs(1);
 
 /// The relays, asked with a ticket that says we are the API.
 #[derive(Debug, Clone)]
@@ -21,6 +28,10 @@ pub struct RelayPresence {
     urls: Vec<String>,
     signing: SigningKey,
     clock: Clock,
+    /// The keys of the relays' own ends, as far as they were told. One that a restart made old opens nothing: nobody has its secret half.
+    known: Arc<Mutex<BTreeSet<String>>>,
+    /// When they were last asked for it. Held while asking, so that a crowd of strangers makes one question.
+    asked: Arc<tokio::sync::Mutex<Option<Timestamp>>>,
 }
 
 /// Why the relay did not say who is there.
@@ -43,7 +54,7 @@ impl RelayPresence {
     #[must_use]
     pub fn new(aws: Aws, relay_urls: &[String], signing: SigningKey, clock: Clock) -> Self {
         let urls = relay_urls.iter().map(|url| format!("{}{PRESENCE_PATH}", url.trim_end_matches('/'))).collect();
-        Self { aws, urls, signing, clock }
+        Self { aws, urls, signing, clock, known: Arc::default(), asked: Arc::default() }
     }
 
     async fn ask(&self, url: &str, agents: &[(AgentId, &str)]) -> Result<PresenceAnswer, Silence> {
@@ -72,6 +83,33 @@ impl RelayPresence {
         }
         connected
     }
+
+    /// Asks only about one that is not known.
+    async fn knows(&self, endpoint_id: &str) -> bool {
+        if self.lock().contains(endpoint_id) {
+            return true;
+        }
+        let (mut asked, now) = (self.asked.lock().await, self.clock.now());
+        // Somebody may have asked while we waited.
+        if self.lock().contains(endpoint_id) {
+            return true;
+        }
+        if asked.is_some_and(|last| now.duration_since(last) < ASK_AGAIN) {
+            return false;
+        }
+        *asked = Some(now);
+        for answer in join_all(self.urls.iter().map(|url| self.ask(url, &[]))).await {
+            match answer {
+                Ok(answer) => drop(answer.endpoint_id.map(|own| self.lock().insert(own))),
+                Err(silence) => tracing::warn!(error = %berth_lambda::causes(&silence), "a relay does not say who it is"),
+            }
+        }
+        self.lock().contains(endpoint_id)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// An agent may be at two relays for a moment, when it changes from one to the other: it is connected since it came to the first.
@@ -82,6 +120,10 @@ fn note(connected: &mut BTreeMap<AgentId, Timestamp>, agent: AgentId, since: Tim
 impl Presence for RelayPresence {
     fn connected<'a>(&'a self, agents: &'a [(AgentId, &'a str)]) -> BoxFuture<'a, BTreeMap<AgentId, Timestamp>> {
         Box::pin(self.all(agents))
+    }
+
+    fn is_relay<'a>(&'a self, endpoint_id: &'a str) -> BoxFuture<'a, bool> {
+        Box::pin(self.knows(endpoint_id))
     }
 }
 
@@ -110,6 +152,7 @@ mod tests {
             let relay = presence(&[url]);
             let asked = tokio::time::timeout(PATIENCE * 10, relay.connected(&agents)).await;
             assert_eq!(asked.expect("it waits for ever"), BTreeMap::new());
+            assert!(!relay.is_relay(&"a".repeat(64)).await);
         }
     }
 }

@@ -6,8 +6,8 @@
 #[cfg(test)]
 use crate::openapi::{Described, Operation};
 use crate::{
-    Shared, agent, binary, build, buildinfo, dry_run, file, guard, icon, init_script, log, metadata, page, relay, repair, runner,
-    session, state, template, token, upload, user, version, watch, workspace,
+    Shared, agent, app, binary, build, buildinfo, dry_run, file, guard, icon, init_script, log, metadata, page, relay, repair,
+    runner, session, state, template, token, upload, user, version, watch, workspace,
 };
 use axum::{
     Router,
@@ -22,6 +22,8 @@ use http::Method;
 pub(crate) enum Access {
     /// Everyone.
     Public,
+    /// Everyone; who is signed in is known.
+    Visitor,
     /// Anyone signed in.
     SignedIn,
     /// Template admins and owners; 403 for others.
@@ -59,6 +61,7 @@ impl Access {
     pub(crate) const fn words(self) -> &'static str {
         match self {
             Self::Public => "everyone",
+            Self::Visitor => "everyone; who is signed in is known",
             Self::SignedIn => "anyone signed in",
             Self::Templates => "template admins and owners; 403 for others",
             Self::Users => "user admins and owners; 403 for others",
@@ -121,7 +124,7 @@ methods!(get = GET, post = POST, put = PUT, patch = PATCH, delete = DELETE);
 
 /// All routes.
 pub(crate) fn table() -> Vec<Route> {
-    [deployment(), people(), templates(), workspaces(), machines()].into_iter().flatten().collect()
+    [deployment(), people(), templates(), workspaces(), apps(), machines()].into_iter().flatten().collect()
 }
 
 fn deployment() -> Vec<Route> {
@@ -243,6 +246,17 @@ fn workspaces() -> Vec<Route> {
         get(Read, "/api/v2/workspaceagents/{agent}/watch-metadata", metadata::events),
         get(Read, "/api/v2/workspaceagents/{agent}/watch-metadata-ws", metadata::socket),
         post(Enter, "/api/v2/workspaceagents/{agent}/ticket", agent::ticket),
+    ]
+}
+
+fn apps() -> Vec<Route> {
+    use Access::{Public, SignedIn, Visitor};
+    vec![
+        get(SignedIn, "/api/v2/applications/host", app::host),
+        get(Visitor, "/api/v2/applications/auth-redirect", app::auth_redirect),
+        // What proves the viewer is in the body, and the relay's own end is known.
+        post(Public, "/api/v2/applications/admission", app::admit),
+        post(Public, "/api/v2/applications/start", app::start),
     ]
 }
 

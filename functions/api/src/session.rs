@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use berth_domain::{
-    Actor, SessionToken, Timestamp,
+    Actor, SessionToken, Timestamp, TokenId,
     limit::{SESSION_SECONDS, SESSION_SECONDS_MAX},
 };
 use berth_store::{Agent, AgentTokenError, RunnerSession, Session, SessionKind, User, Workspace};
@@ -37,6 +37,10 @@ pub(crate) struct SignedIn {
 /// The person who calls. Only [`admit`] puts one into a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Authenticated(pub(crate) Arc<SignedIn>);
+
+/// Whoever calls: a person, or nobody that is known.
+#[derive(Debug, Clone)]
+pub(crate) struct Visitor(pub(crate) Option<Arc<SignedIn>>);
 
 /// The agent that calls, with its workspace.
 #[derive(Debug, Clone)]
@@ -65,7 +69,7 @@ macro_rules! from_extensions {
         }
     )+};
 }
-from_extensions!(Authenticated, CallingAgent, CallingRunner, Uploader);
+from_extensions!(Authenticated, Visitor, CallingAgent, CallingRunner, Uploader);
 
 /// Finds out who calls and refuses those that the route is not for. What the caller may do with which object, the handler asks.
 pub(crate) async fn admit(State((api, access)): State<(Shared, Access)>, mut request: Request, next: Next) -> Response {
@@ -78,6 +82,14 @@ pub(crate) async fn admit(State((api, access)): State<(Shared, Access)>, mut req
 async fn caller(api: &Api, access: Access, request: &mut Request) -> Result<(), ApiError> {
     match access {
         Access::Public => {}
+        Access::Visitor => {
+            let visitor = match person(api, request.method(), request.headers()).await {
+                Ok(signed_in) => Visitor(Some(Arc::new(signed_in))),
+                Err(error) if error.status() == StatusCode::UNAUTHORIZED => Visitor(None),
+                Err(error) => return Err(error),
+            };
+            request.extensions_mut().insert(visitor);
+        }
         Access::Agent => {
             let caller = agent(api, request.headers()).await?;
             request.extensions_mut().insert(caller);
@@ -134,15 +146,20 @@ async fn person(api: &Api, method: &Method, headers: &HeaderMap) -> Result<Signe
         return Err(ApiError::forbidden("a request that changes something was sent by a page of another site"));
     }
     let presented = SessionToken::parse(presented.text).ok_or_else(ApiError::unauthenticated)?;
-    let found = api.store().session_and_user(presented.id).await?;
-    let (session, user) = found.ok_or_else(ApiError::unauthenticated)?;
+    let found = standing(api, presented.id).await?.filter(|found| found.session.hash.matches(presented.secret.expose()));
+    let signed_in = found.ok_or_else(ApiError::unauthenticated)?;
+    renew(api, &signed_in.session, api.now()).await;
+    Ok(signed_in)
+}
+
+/// Whose session this is, while it stands. Nothing is proven by its id: the caller knows it from a secret, or from a ticket of ours.
+pub(crate) async fn standing(api: &Api, id: TokenId) -> Result<Option<SignedIn>, ApiError> {
+    let found = api.store().session_and_user(id).await?;
     let now = api.now();
-    if !session.hash.matches(presented.secret.expose()) || session.expires_at <= now || user.suspended {
-        return Err(ApiError::unauthenticated());
-    }
-    renew(api, &session, now).await;
-    let actor = Actor { user: user.id, username: user.username.clone(), roles: user.roles.clone() };
-    Ok(SignedIn { actor, user, session })
+    Ok(found.filter(|(session, user)| session.expires_at > now && !user.suspended).map(|(session, user)| {
+        let actor = Actor { user: user.id, username: user.username.clone(), roles: user.roles.clone() };
+        SignedIn { actor, user, session }
+    }))
 }
 
 /// Lengthens a sign-in that is past half of its life: one write in days, never beyond its greatest age.

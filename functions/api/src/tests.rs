@@ -1,6 +1,7 @@
 //! Stories of the router, over the embedded store.
 
 mod agent;
+mod app;
 mod build;
 mod cost;
 mod dry_run;

@@ -19,11 +19,13 @@ const QUESTION_BYTES_MAX: usize = 256 * 1024;
 struct Desk {
     presence: Presence,
     keys: Keys,
+    /// The tailnet key of the relay's own end.
+    own: Option<String>,
 }
 
 /// The route.
-pub(crate) fn router(presence: Presence, keys: Keys) -> Router {
-    Router::new().route(PRESENCE_PATH, post(answer)).with_state(Desk { presence, keys })
+pub(crate) fn router(presence: Presence, keys: Keys, own: Option<String>) -> Router {
+    Router::new().route(PRESENCE_PATH, post(answer)).with_state(Desk { presence, keys, own })
 }
 
 /// The ticket is looked at before anything of the body is read.
@@ -46,5 +48,5 @@ async fn answer(State(desk): State<Desk>, headers: HeaderMap, body: Body) -> Res
         let since = desk.presence.since(&agent.endpoint_id, &agent.id.to_string())?;
         Some(ConnectedAgent { id: agent.id, since })
     };
-    Ok(Json(PresenceAnswer { connected: asked.agents.iter().filter_map(since).collect() }))
+    Ok(Json(PresenceAnswer { connected: asked.agents.iter().filter_map(since).collect(), endpoint_id: desk.own.clone() }))
 }

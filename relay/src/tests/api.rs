@@ -76,13 +76,15 @@ async fn ask(url: &str, ticket: &Secret, agents: Vec<AskedAgent>) -> (u16, Prese
 async fn only_the_api_learns_who_is_connected_and_only_of_whom_it_knows_both_names() {
     let world = World::start().await;
     let agent = world.agent(false).await;
-    let (url, _served) = serve(presence::answer::router(world.presence(), Keys::fixed(vec![world.key.verifying()]))).await;
+    let (url, _served) =
+        serve(presence::answer::router(world.presence(), Keys::fixed(vec![world.key.verifying()]), Some("own".to_owned()))).await;
     let ours = AskedAgent { id: agent.subject, endpoint_id: agent.tailnet.endpoint_id() };
     let stranger = AskedAgent { id: Uuid::new_v4(), endpoint_id: ours.endpoint_id.clone() };
     let moved = AskedAgent { id: ours.id, endpoint_id: "0".repeat(64) };
     let ticket = world.key.presence(in_seconds(60)).unwrap();
     let (status, answer) = ask(&url, &ticket, vec![stranger, ours.clone(), moved]).await;
     assert_eq!((status, answer.connected.iter().map(|agent| agent.id).collect::<Vec<_>>()), (200, vec![ours.id]));
+    assert_eq!(answer.endpoint_id.as_deref(), Some("own"));
     assert_eq!(Some(answer.connected[0].since), world.presence().is_connected(&ours.endpoint_id));
 
     let refused = [
@@ -101,5 +103,5 @@ async fn only_the_api_learns_who_is_connected_and_only_of_whom_it_knows_both_nam
 
     agent.tailnet.close().await;
     until("the agent has left", || world.presence().is_connected(&ours.endpoint_id).is_none()).await;
-    assert_eq!(ask(&url, &ticket, vec![ours]).await, (200, PresenceAnswer::default()));
+    assert_eq!(ask(&url, &ticket, vec![ours]).await.1.connected, []);
 }

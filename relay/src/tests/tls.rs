@@ -81,7 +81,7 @@ impl Encrypted {
     }
 }
 
-fn trusting(root: &CertificateDer<'static>) -> ClientConfig {
+pub(super) fn trusting(root: &CertificateDer<'static>) -> ClientConfig {
     CaTlsConfig::custom_roots([root.clone()]).client_config(default_provider()).unwrap()
 }
 

@@ -3,11 +3,13 @@
 use super::Operation;
 use crate::{
     Shared,
-    answer::{Document, Events, Followed, Frames, Kept, Made, Page, Picture, Program, Raw, Script, StateText, Tar, WithCookie},
+    answer::{
+        Document, Elsewhere, Events, Followed, Frames, Kept, Made, Page, Picture, Program, Raw, Script, StateText, Tar, WithCookie,
+    },
     body::{Asked, Json, Segment, Unread},
     error::ApiError,
     page::Form,
-    session::{Authenticated, CallingAgent, CallingRunner, Uploader},
+    session::{Authenticated, CallingAgent, CallingRunner, Uploader, Visitor},
     socket::Upgrade,
     upload::Sent,
     user::Peer,
@@ -63,6 +65,7 @@ where
 
 impl Taken for State<Shared> {}
 impl Taken for Authenticated {}
+impl Taken for Visitor {}
 impl Taken for CallingAgent {}
 impl Taken for CallingRunner {}
 impl Taken for Uploader {}
@@ -204,6 +207,7 @@ raw! {
     Program: (200, "The program's bytes.", Some("application/octet-stream")), (304, "The client has it.", None);
     Document: (200, "The document.", Some("application/json")), (304, "The client has it.", None);
     Page: (200, "A page.", Some("text/html")), (401, "The page, and what was wrong.", Some("text/html"));
+    Elsewhere: (303, "The way on.", None);
     Picture: (200, "A picture.", Some("image/svg+xml"));
     Script: (200, "A shell script.", Some("text/x-shellscript"));
 }

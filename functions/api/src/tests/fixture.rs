@@ -19,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use uuid::Uuid;
 
-/// The endpoint of the agent in these stories, and of the client.
+/// The endpoint of the agent in these stories, of the relay's own end, and of the client.
 pub(super) const AGENT_ENDPOINT: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+pub(super) const RELAY_ENDPOINT: &str = "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee";
 pub(super) const CLIENT_ENDPOINT: &str = "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc";
 
 /// The queue: what was announced, in order.
@@ -43,6 +44,10 @@ impl Presence for Relay {
         let there = self.0.lock().unwrap();
         let since = |&(agent, endpoint): &(AgentId, &str)| Some((agent, *there.get(&(agent, endpoint.to_owned()))?));
         Box::pin(std::future::ready(agents.iter().filter_map(since).collect()))
+    }
+
+    fn is_relay<'a>(&'a self, endpoint_id: &'a str) -> BoxFuture<'a, bool> {
+        Box::pin(std::future::ready(endpoint_id == RELAY_ENDPOINT))
     }
 }
 
@@ -100,6 +105,7 @@ impl World {
             access_url: "https://berth.example.com".into(),
             relay_urls: vec!["https://relay.example.com".into()],
             sockets_url: None,
+            apps_url: Some("https://apps.example.com".into()),
             binaries: None::<PathBuf>,
             disable_direct_connections: false,
         };

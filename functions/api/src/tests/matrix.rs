@@ -19,7 +19,7 @@ use Pass::{No, Yes};
 /// nobody, another member, the owner of the things, owner of the deployment, template admin, user admin, auditor, their agent, a runner
 fn expected(access: Access) -> [Pass; 9] {
     match access {
-        Access::Public => [Yes; 9],
+        Access::Public | Access::Visitor => [Yes; 9],
         Access::SignedIn => [No(401), Yes, Yes, Yes, Yes, Yes, Yes, No(401), No(401)],
         Access::Templates => [No(401), No(403), No(403), Yes, Yes, No(403), No(403), No(401), No(401)],
         Access::Users => [No(401), No(403), No(403), Yes, No(403), Yes, No(403), No(401), No(401)],
@@ -163,7 +163,7 @@ async fn every_route_lets_in_whom_the_table_says_and_nobody_else() {
             let cell = format!("{} {path} as {name}: {status}", route.method);
             match pass {
                 No(wanted) => assert_eq!(status, wanted, "{cell}"),
-                Yes if route.access == Access::Public => assert!(status < 500, "{cell}"),
+                Yes if matches!(route.access, Access::Public | Access::Visitor) => assert!(status < 500, "{cell}"),
                 // What passes may still be refused for what it asks: no such token, no upgrade, nothing to cancel.
                 Yes if path.ends_with("none-of-this-name") => assert_eq!(status, 404, "{cell}"),
                 Yes => assert!(!matches!(status, 401 | 403 | 404 | 405) && status < 500, "{cell}"),
@@ -181,9 +181,16 @@ fn every_change_needs_somebody() {
         .filter(|route| route.access == Access::Public && route.method != Method::GET)
         .map(|route| route.path)
         .collect();
-    // Set-up works once; signing in and claiming carry their secret in the body.
+    // Set-up works once; signing in, claiming and what a relay asks for a browser carry their secret in the body.
     assert_eq!(
         open.into_iter().collect::<Vec<_>>(),
-        ["/api/v2/runner/jobs/{job}/claim", "/api/v2/users/first", "/api/v2/users/login", "/cli-auth"]
+        [
+            "/api/v2/applications/admission",
+            "/api/v2/applications/start",
+            "/api/v2/runner/jobs/{job}/claim",
+            "/api/v2/users/first",
+            "/api/v2/users/login",
+            "/cli-auth"
+        ]
     );
 }

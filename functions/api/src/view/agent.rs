@@ -2,7 +2,7 @@
 
 use super::Agents;
 use berth_domain::{
-    AgentId, AgentStatus, AppHealth, JobStatus, Lifecycle, Timestamp,
+    AgentId, AgentStatus, AppAddress, AppHealth, JobStatus, Lifecycle, Timestamp,
     limit::{AGENT_CONNECT_SECONDS, AGENT_HELLO_SECONDS},
 };
 use berth_store::{Agent, Build, Resource};
@@ -135,7 +135,7 @@ pub(crate) fn planned(on: &Resource, definition: &runner::Agent) -> resource::Ag
 
 /// An app. Without a build there is no host for it yet.
 fn app(build: Option<&Build>, agent: &runner::Agent, app: &runner::App) -> App {
-    let host = |build: &Build| format!("{}--{}--{}--{}", app.slug, agent.name, build.workspace_name, build.owner_name);
+    let is_served = !app.external && app.command.is_empty();
     App {
         id: app.id,
         url: app.url.clone(),
@@ -145,7 +145,7 @@ fn app(build: Option<&Build>, agent: &runner::Agent, app: &runner::App) -> App {
         command: app.command.clone(),
         icon: app.icon.clone(),
         subdomain: app.subdomain,
-        subdomain_name: build.filter(|_| app.subdomain).map(host).unwrap_or_default(),
+        subdomain_name: build.filter(|_| is_served).map(|build| host(build, agent, app)).unwrap_or_default(),
         sharing_level: app.share,
         healthcheck: app.healthcheck.clone(),
         health: if app.healthcheck.url.is_empty() { AppHealth::Disabled } else { AppHealth::Initializing },
@@ -154,6 +154,13 @@ fn app(build: Option<&Build>, agent: &runner::Agent, app: &runner::App) -> App {
         group: app.group.clone(),
         tooltip: app.tooltip.clone(),
     }
+}
+
+/// An app's host label. The agent is left out where its name cannot be part of a host: then it is served if it is the only one.
+fn host(build: &Build, agent: &runner::Agent, app: &runner::App) -> String {
+    let whose = format!("{}--{}", build.workspace_name, build.owner_name);
+    let whole = format!("{}--{}--{whose}", app.slug, agent.name);
+    if AppAddress::parse(&whole).is_ok() { whole } else { format!("{}--{whose}", app.slug) }
 }
 
 fn log_source(agent: &runner::Agent, script: &runner::Script, created_at: Timestamp) -> LogSourceInfo {
