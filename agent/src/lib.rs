@@ -1,7 +1,7 @@
 //! The agent: the one Berth process inside a workspace.
 //!
-//! It dials out, proves itself with its token, and from then on answers the owner: SSH ([`ssh`]), forwarded ports ([`tunnel`]), scripts
-//! ([`script`]). Everything it starts runs as the user it runs as itself, and ends with it ([`process`]).
+//! It dials out, proves itself with its token, and from then on answers the owner: SSH ([`ssh`]), terminals of browsers ([`terminal`]), forwarded
+//! ports ([`tunnel`]), scripts ([`script`]). Everything it starts runs as the user it runs as itself, and ends with it ([`process`]).
 //!
 //! ```text
 //! environment -> Config -> Control: hello, manifest -> Tailnet at the relay -> start scripts -> ready
@@ -18,6 +18,7 @@ pub mod metadata;
 pub mod process;
 pub mod script;
 pub mod ssh;
+pub mod terminal;
 pub mod tunnel;
 pub mod udp;
 pub mod user;
@@ -38,6 +39,7 @@ use lifecycle::LifecycleReporter;
 use process::Processes;
 use script::ScriptRunner;
 use ssh::{Server, SshConfig};
+use terminal::{TerminalLimits, Terminals};
 use tunnel::Tunnel;
 use visitor::Visitors;
 
@@ -137,8 +139,15 @@ impl Agent {
     ) -> Result<(), AgentError> {
         let (key_sender, key) = watch::channel(manifest::ticket_key(manifest));
         let (server, doubt, visitors) = (self.server.clone(), Arc::new(Notify::new()), Visitors::default());
-        let tunnel =
-            Tunnel { tailnet: tailnet.clone(), server, key, doubt: Arc::clone(&doubt), visitors, resumables: Arc::default() };
+        let tunnel = Tunnel {
+            tailnet: tailnet.clone(),
+            terminals: Terminals::new(server.clone(), TerminalLimits::default()),
+            server,
+            key,
+            doubt: Arc::clone(&doubt),
+            visitors,
+            resumables: Arc::default(),
+        };
         let is_news = |key_id: &str| {
             if key_sender.borrow().id != key_id {
                 doubt.notify_one();

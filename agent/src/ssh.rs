@@ -41,6 +41,9 @@ use crate::process::Processes;
 
 pub use environment::SessionEnvironment;
 pub(crate) use environment::resolve_path;
+pub(crate) use pump::read_some;
+pub(crate) use session::OnTerminal;
+pub(crate) use terminal::size as terminal_size;
 
 use connection::Connection;
 use guarded::Guarded;
@@ -134,6 +137,11 @@ impl Server {
         let lookup = |name: &str| around.variables.get(OsStr::new(name)).cloned();
         let home = lookup("HOME").map_or_else(|| around.directory.clone(), PathBuf::from);
         resolve_path(text, (&home, &around.directory), lookup)
+    }
+
+    /// Starts the login shell, or a command line given to the user's shell, on a terminal of this size, with a session's environment.
+    pub(crate) fn start_on_terminal(&self, command: Option<&str>, (columns, rows): (u16, u16)) -> std::io::Result<OnTerminal> {
+        OnTerminal::start(&self.shared, command, terminal_size(columns.into(), rows.into(), 0, 0))
     }
 
     /// Speaks SSH on `stream` until either side ends it. `peer` names the client: an `address:port` if there is one, as sessions see it in

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::control::{Attempts, Control, ControlError};
 use crate::ssh::Server;
+use crate::terminal::Terminals;
 use crate::udp;
 use crate::visitor::{Visit, Visitors};
 
@@ -34,6 +35,8 @@ pub struct Tunnel {
     pub tailnet: Tailnet,
     /// Who serves `ssh` streams.
     pub server: Server,
+    /// What outlives the streams that look at it.
+    pub terminals: Terminals,
     /// The key that tickets are verified with.
     pub key: watch::Receiver<VerifyingKey>,
     /// Told when a ticket does not verify: perhaps the deployment has a new key.
@@ -82,13 +85,17 @@ impl Tunnel {
             tokio::select! {
                 request = session.next() => {
                     let Some(request) = request else { break };
-                    let is_resumable = matches!(request.target(), Target::Session { .. });
-                    let serving = serve_stream(request, self.server.clone(), user.clone());
-                    if is_resumable {
-                        let visit = self.visitors.admit(id, session.key_id());
-                        self.keep(serve_while_allowed(serving, (self.tailnet.resumables().clone(), id), visit));
-                    } else {
-                        streams.spawn(serving);
+                    let admit = {
+                        let (visitors, key_id) = (self.visitors.clone(), session.key_id().to_owned());
+                        move || visitors.admit(id, &key_id)
+                    };
+                    match request.target() {
+                        Target::Session { .. } => {
+                            let serving = serve_stream(request, self.server.clone(), user.clone());
+                            self.keep(serve_while_allowed(serving, (self.tailnet.resumables().clone(), id), admit()));
+                        }
+                        Target::Terminal(_) => drop(streams.spawn(serve_terminal(request, self.terminals.clone(), (id, admit)))),
+                        _ => drop(streams.spawn(serve_stream(request, self.server.clone(), user.clone()))),
                     }
                 }
                 Some(_) = streams.join_next() => {}
@@ -133,11 +140,17 @@ async fn serve_stream(request: Request, server: Server, user: String) {
             join(request, UnixStream::connect(server.path(path)).await).await
         }
         Target::Udp { port } => udp::serve(request, *port).await,
-        // The tailnet answers these itself.
-        Target::Ping | Target::Speedtest { .. } | Target::Resume { .. } => Ok(()),
+        // Served by its own, and these the tailnet answers itself.
+        Target::Terminal(_) | Target::Ping | Target::Speedtest { .. } | Target::Resume { .. } => Ok(()),
     };
     if let Err(error) = ended {
         tracing::debug!(%error, ?target, user.name = user, "a stream broke off");
+    }
+}
+
+async fn serve_terminal(request: Request, terminals: Terminals, (user, admit): (Uuid, impl FnOnce() -> Visit)) {
+    if let Err(error) = terminals.serve(request, user, admit).await {
+        tracing::debug!(%error, user.id = %user, "a terminal's viewer broke off");
     }
 }
 

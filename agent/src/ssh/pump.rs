@@ -126,22 +126,7 @@ where
 {
     let mut buffer = BytesMut::new();
     loop {
-        if buffer.capacity() - buffer.len() < OUTPUT_CHUNK_BYTES_MIN {
-            buffer.reserve(OUTPUT_CHUNK_BYTES);
-        }
-        let read = if ended.is_cancelled() {
-            match timeout(LINGER, reader.read_buf(&mut buffer)).await {
-                Ok(read) => read,
-                Err(_) => return,
-            }
-        } else {
-            tokio::select! {
-                read = reader.read_buf(&mut buffer) => read,
-                () = ended.cancelled() => continue,
-            }
-        };
-        // A terminal whose other side is closed answers EIO (pty(7)).
-        if !matches!(read, Ok(count) if count > 0) {
+        if !read_some(&mut reader, &mut buffer, ended).await {
             return;
         }
         let bytes = buffer.split().freeze();
@@ -153,6 +138,25 @@ where
             return;
         }
     }
+}
+
+/// Adds what `reader` yields to `buffer`. False at end of file, and after silence for [`LINGER`] once `ended` is cancelled.
+pub(crate) async fn read_some<R: AsyncRead + Unpin>(reader: &mut R, buffer: &mut BytesMut, ended: &CancellationToken) -> bool {
+    if buffer.capacity() - buffer.len() < OUTPUT_CHUNK_BYTES_MIN {
+        buffer.reserve(OUTPUT_CHUNK_BYTES);
+    }
+    if !ended.is_cancelled() {
+        tokio::select! {
+            read = reader.read_buf(buffer) => return is_some(&read),
+            () = ended.cancelled() => {}
+        }
+    }
+    timeout(LINGER, reader.read_buf(buffer)).await.is_ok_and(|read| is_some(&read))
+}
+
+/// A terminal whose other side is closed answers EIO (pty(7)).
+fn is_some(read: &io::Result<usize>) -> bool {
+    matches!(read, Ok(count) if *count > 0)
 }
 
 /// Joins a channel to a socket until both directions have ended, the client closes the channel, or the connection does.

@@ -108,6 +108,38 @@ impl Started {
     }
 }
 
+/// A program on a terminal that belongs to no channel.
+pub(crate) struct OnTerminal {
+    /// The program.
+    pub(crate) running: Running,
+    /// The agent's side of its terminal.
+    pub(crate) pty: pty_process::Pty,
+    /// What the user reads first, as a terminal shows it.
+    pub(crate) greeting: Vec<u8>,
+}
+
+impl OnTerminal {
+    /// Starts the login shell, or a command line given to the user's shell, on a terminal as browsers have it.
+    pub(super) fn start(shared: &Shared, command: Option<&str>, size: pty_process::Size) -> io::Result<OnTerminal> {
+        let terminal = TerminalRequest { term: "xterm-256color".to_owned(), size, modes: vec![(russh::Pty::IUTF8, 1)] };
+        let variables = vec![("COLORTERM".to_owned(), "truecolor".to_owned())];
+        let wishes = Wishes { terminal: Some(terminal), variables, agent_socket: None };
+        let program = command.map_or(Program::Shell, |line| Program::Command(line.as_bytes().to_vec()));
+        match Started::start(shared, &Peer::parse(""), &wishes, &program)? {
+            Started::Terminal { running, pty, greeting } => Ok(OnTerminal { running, pty, greeting: greeting.for_terminal() }),
+            Started::Piped { .. } | Started::Sftp(_) => Err(io::Error::other("the program was started without its terminal")),
+        }
+    }
+}
+
+impl Greeting {
+    /// As a terminal shows it: the text bypasses the terminal's own output processing.
+    fn for_terminal(self) -> Vec<u8> {
+        let note = self.note.map(String::into_bytes).unwrap_or_default();
+        with_carriage_returns(&[self.motd, note].concat())
+    }
+}
+
 /// The user's shell as `login` starts it: a name with a leading dash makes it read the profile.
 fn login_shell(sessions: &SessionEnvironment) -> Command {
     let user = sessions.user();
@@ -256,8 +288,7 @@ impl Link {
 async fn send_output(output: Output, channel: &ChannelWriteHalf<Msg>, greeting: Greeting, ended: &CancellationToken) {
     match output {
         Output::Terminal(reader) => {
-            let note = greeting.note.map(String::into_bytes).unwrap_or_default();
-            let text = with_carriage_returns(&[greeting.motd, note].concat());
+            let text = greeting.for_terminal();
             if !text.is_empty() {
                 channel.data_bytes(text).await.ok();
             }
@@ -283,7 +314,6 @@ async fn send_output(output: Output, channel: &ChannelWriteHalf<Msg>, greeting: 
     }
 }
 
-/// The text bypasses the terminal's own output processing.
 fn with_carriage_returns(text: &[u8]) -> Vec<u8> {
     text.split_inclusive(|byte| *byte == b'\n')
         .flat_map(|line| match line.strip_suffix(b"\n") {

@@ -52,7 +52,7 @@ impl Terminal {
 }
 
 /// A size as SSH sends it. Zero means unknown.
-pub(super) fn size(columns: u32, rows: u32, width: u32, height: u32) -> Size {
+pub(crate) fn size(columns: u32, rows: u32, width: u32, height: u32) -> Size {
     let cells = |count: u32, default: u16| match u16::try_from(count) {
         Ok(0) => default,
         Ok(count) => count,

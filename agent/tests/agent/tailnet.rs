@@ -3,10 +3,10 @@
 use std::fs;
 use std::process::{Output, Stdio};
 
-use berth_net::{Peer, splice};
+use berth_net::{Peer, TunnelStream, splice, write_datagram};
 use berth_wire::domain::Lifecycle;
 use berth_wire::ticket::SigningKey;
-use berth_wire::tunnel::Target;
+use berth_wire::tunnel::{Target, Terminal, TerminalInput};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -98,6 +98,64 @@ async fn the_agent_comes_back_after_the_server_and_the_relay_restarted() {
     assert_eq!(ssh(port, "echo back").await.stdout, b"back\n");
     assert_eq!(plane.states(), [Lifecycle::Ready], "the scripts of the start did not run again");
     tailnet.close().await;
+    assert_eq!(terminate(agent).await, Some(0));
+}
+
+/// A terminal of this id, as its viewer has it.
+async fn terminal(peer: &Peer, id: u128) -> TunnelStream {
+    let terminal = Terminal { id: Uuid::from_u128(id), columns: 80, rows: 24, command: None };
+    peer.open(Target::Terminal(terminal)).await.unwrap()
+}
+
+async fn types(terminal: &mut TunnelStream, keys: &str) {
+    write_datagram(terminal, &TerminalInput::Keys(keys.as_bytes()).encode()).await.unwrap();
+}
+
+/// Reads until these words have come.
+async fn sees(terminal: &mut TunnelStream, words: &str) {
+    let (mut seen, mut buffer) = (String::new(), [0; 1024]);
+    while !seen.contains(words) {
+        let read = tokio::time::timeout(PATIENCE, terminal.read(&mut buffer)).await;
+        let count = read.unwrap_or_else(|_| panic!("only {seen:?} came")).unwrap();
+        assert!(count > 0, "the terminal ended after {seen:?}");
+        seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_terminal_outlives_its_connection_and_the_relay_and_ends_when_its_user_may_not_stay() {
+    let mut plane = Plane::start(vec![], &[]).await;
+    let agent = plane.agent_with(&[("BERTH_AGENT_RECHECK_SECONDS", "1")]);
+    plane.until(Lifecycle::Ready).await;
+    let (ada, eve) = (Uuid::from_u128(11), Uuid::from_u128(12));
+    let at_home = Guest::arrive(&plane, ada, &plane.key).await;
+    let mut first = terminal(&at_home.peer, 1).await;
+    types(&mut first, "echo $$ > shell; kept=on; echo first=$((6*7))\r").await;
+    sees(&mut first, "first=42").await;
+    drop((first, at_home));
+
+    let before = plane.heard.lock().unwrap().hellos.len();
+    plane.restart().await;
+    eventually("the agent said hello again", || plane.heard.lock().unwrap().hellos.len() > before).await;
+    let back = Guest::arrive(&plane, ada, &plane.key).await;
+    let mut again = terminal(&back.peer, 1).await;
+    types(&mut again, "echo second=$kept$((6*8))\r").await;
+    sees(&mut again, "second=on48").await;
+
+    let stranger = Guest::arrive(&plane, eve, &plane.key).await;
+    let refused = terminal(&stranger.peer, 1).await.read_u8().await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "{refused}");
+    let mut own = terminal(&stranger.peer, 2).await;
+    types(&mut own, "echo own=$((6*9))\r").await;
+    sees(&mut own, "own=54").await;
+
+    // Nobody looks at it when its user is shut out; it ends all the same.
+    drop((again, back));
+    let shell = std::path::PathBuf::from(format!("/proc/{}", fs::read_to_string(plane.home.path().join("shell")).unwrap().trim()));
+    assert!(shell.exists());
+    plane.heard.lock().unwrap().unwelcome = vec![ada];
+    eventually("the shell of who may not stay has ended", || !shell.exists()).await;
+    assert!(stranger.peer.is_connected());
     assert_eq!(terminate(agent).await, Some(0));
 }
 

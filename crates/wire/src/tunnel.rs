@@ -3,7 +3,9 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use berth_domain::Secret;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// The ALPN of the tailnet, version 1.
 pub const ALPN: &[u8] = b"berth/1";
@@ -11,6 +13,8 @@ pub const ALPN: &[u8] = b"berth/1";
 pub const OPEN_BYTES_MAX: usize = 8 * 1024;
 /// The longest speedtest, in seconds each way.
 pub const SPEEDTEST_SECONDS_MAX: u32 = 60;
+/// The most keys in one [`TerminalInput`], in bytes.
+pub const TERMINAL_KEYS_BYTES_MAX: usize = 32 * 1024;
 
 /// What a client wants of a stream.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -57,6 +61,10 @@ pub enum Target {
         /// How far the opener has received the agent's bytes, its end counted as one more.
         received: u64,
     },
+    /// A terminal that outlives the streams that look at it: it begins with the first, and every later one of the same user with the same id
+    /// sees what it showed before and what it shows. The opener sends [`TerminalInput`]s, each after its `u16` length (big endian), and reads
+    /// what the program writes, as it is. The stream ends when the program has.
+    Terminal(Terminal),
     /// Every byte comes back.
     Ping,
     /// Measures how much the way carries.
@@ -66,6 +74,62 @@ pub enum Target {
         /// For how long the agent sends, [`SPEEDTEST_SECONDS_MAX`] at the most.
         seconds: u32,
     },
+}
+
+/// A terminal at an agent, and what to make it of if it is not there yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Terminal {
+    /// Which one; who opens it first makes it up.
+    pub id: Uuid,
+    /// How wide the viewer's screen is, in characters; 0 for unknown.
+    pub columns: u16,
+    /// How high it is.
+    pub rows: u16,
+    /// A command line for the user's shell in place of the shell itself. Means nothing to a terminal that is there already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+}
+
+/// What the viewer of a [`Target::Terminal`] says. As bytes: 0 and the keys, or 1, the columns and the rows (`u16` each, big endian).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TerminalInput<'a> {
+    /// What was typed or pasted: [`TERMINAL_KEYS_BYTES_MAX`] bytes at the most.
+    Keys(&'a [u8]),
+    /// The viewer's screen has this size now, in characters.
+    Resize {
+        /// How wide it is.
+        columns: u16,
+        /// How high it is.
+        rows: u16,
+    },
+}
+
+/// How a [`TerminalInput`] of keys begins.
+const KEYS: u8 = 0;
+/// How one of a new size does.
+const RESIZE: u8 = 1;
+
+impl<'a> TerminalInput<'a> {
+    /// As bytes, without the length before them.
+    #[must_use]
+    pub fn encode(self) -> Vec<u8> {
+        match self {
+            Self::Keys(keys) => [[KEYS].as_slice(), keys].concat(),
+            Self::Resize { columns, rows } => [[RESIZE].as_slice(), &columns.to_be_bytes(), &rows.to_be_bytes()].concat(),
+        }
+    }
+
+    /// Reads the bytes; `None` when they are not such an input.
+    #[must_use]
+    pub fn decode(bytes: &'a [u8]) -> Option<Self> {
+        match bytes.split_first()? {
+            (&KEYS, keys) if keys.len() <= TERMINAL_KEYS_BYTES_MAX => Some(Self::Keys(keys)),
+            (&RESIZE, &[a, b, c, d]) => {
+                Some(Self::Resize { columns: u16::from_be_bytes([a, b]), rows: u16::from_be_bytes([c, d]) })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Which way the bytes of a speedtest go.
@@ -183,5 +247,20 @@ mod tests {
         let session = r#"{"ticket":"t","kind":"session","of":{"kind":"tcp","port":80}}"#;
         assert_eq!(serde_json::from_str::<Open>(session).unwrap().target, Target::Session { of: Service::Tcp { port: 80 } });
         assert!(serde_json::from_str::<Open>(r#"{"kind":"resume","id":"AAAA","received":0}"#).is_err());
+    }
+
+    #[test]
+    fn what_a_viewer_says_survives_the_wire_and_anything_else_is_refused() {
+        for input in [TerminalInput::Keys(b"ls\r"), TerminalInput::Keys(b""), TerminalInput::Resize { columns: 132, rows: 50 }] {
+            assert_eq!(TerminalInput::decode(&input.encode()), Some(input));
+        }
+        let long = TerminalInput::Keys(&[b'x'; TERMINAL_KEYS_BYTES_MAX + 1]).encode();
+        for wrong in [&b""[..], &[1, 0, 80, 0], &[1, 0, 80, 0, 24, 0], &[2], &long] {
+            assert_eq!(TerminalInput::decode(wrong), None);
+        }
+        let open = Target::Terminal(Terminal { id: Uuid::from_u128(7), columns: 80, rows: 24, command: None });
+        let json = r#"{"kind":"terminal","id":"00000000-0000-0000-0000-000000000007","columns":80,"rows":24}"#;
+        assert_eq!(serde_json::to_string(&open).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Target>(json).unwrap(), open);
     }
 }
