@@ -257,6 +257,7 @@ const NEEDED: &[&str] = &[
     "GET /api/v2/workspaceagents/{agent}/logs",
     "GET /api/v2/workspaceagents/{agent}/watch-metadata",
     "GET /api/v2/workspaceagents/{agent}/watch-metadata-ws",
+    "GET /api/v2/workspaceagents/{agent}/pty",
     "GET /api/v2/deployment/ssh",
     "GET /api/v2/templates/{template}",
     "GET /api/v2/templateversions/{version}",

@@ -2,6 +2,7 @@
 
 mod live;
 mod name;
+mod pty;
 
 use crate::harness::{Answer, Berth, binaries, eventually, finish};
 use nix::{

@@ -67,7 +67,7 @@ def filled(path):
 
 
 def is_live(path):
-    return re.search(r"/(logs|watch|watch-ws)$", path) is not None
+    return re.search(r"/(logs|watch|watch-ws|pty)$", path) is not None
 
 
 def test_the_api_has_routes_to_try():
@@ -94,7 +94,7 @@ def test_a_plain_request_reaches_the_api_by_every_route(edge, method, path):
 
 @pytest.mark.parametrize("path", [path for method, path in ROUTES if method == "get" and is_live(path)])
 def test_a_socket_reaches_the_relay(edge, path):
-    query = {} if "watch" in path else {"follow": ""}
+    query = {"follow": ""} if path.endswith("/logs") else {}
     assert edge.ask("GET", filled(path), query, SOCKET)[0] == "relay"
 
 

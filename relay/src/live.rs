@@ -1,4 +1,4 @@
-//! Live routes of the API, served here because a function cannot hold a socket: followed logs and watched workspaces.
+//! Live routes of the API, served here because a function cannot hold a socket: followed logs, watched workspaces, terminals.
 //!
 //! The relay asks the API's own plain routes again and again, with the caller's own credentials, and sends the frames that the API of a
 //! laptop sends on these routes. It decides nothing: what the caller may not read, the API does not tell it either, and a session that
@@ -8,6 +8,7 @@ mod limit;
 mod log;
 mod outlet;
 mod pace;
+mod terminal;
 mod watch;
 
 use crate::{
@@ -43,21 +44,39 @@ pub struct Live(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     api: Upstream,
-    /// The only pages that may open sockets: the deployment's own.
-    origin: String,
+    pages: Pages,
     presence: Presence,
     followers: Followers,
     passing: Arc<Semaphore>,
     drain: CancellationToken,
 }
 
+/// The only pages that may open sockets.
+#[derive(Debug)]
+enum Pages {
+    /// Those of the deployment's own origin. Through a CDN, the host of a request is the relay's.
+    Of(String),
+    /// Those of the host that the request is for, which has been checked.
+    OfItsHost,
+}
+
 impl Live {
     /// Routes that ask `api`, look again when `presence` tells of an agent, and end on `drain`.
     #[must_use]
     pub fn new(api: Upstream, presence: Presence, max: FollowersMax, drain: CancellationToken) -> Self {
-        let (origin, followers) = (api.origin(), Followers::new(max));
-        let passing = Arc::new(Semaphore::new(PASSING_MAX));
-        Self(Arc::new(Inner { api, origin, presence, followers, passing, drain }))
+        let pages = Pages::Of(api.origin());
+        Self::of(api, pages, (presence, max), drain)
+    }
+
+    /// The same in one process with the API, where each host of a request is the server's own.
+    #[must_use]
+    pub fn beside_the_api(api: Upstream, presence: Presence, max: FollowersMax, drain: CancellationToken) -> Self {
+        Self::of(api, Pages::OfItsHost, (presence, max), drain)
+    }
+
+    fn of(api: Upstream, pages: Pages, (presence, max): (Presence, FollowersMax), drain: CancellationToken) -> Self {
+        let (followers, passing) = (Followers::new(max), Arc::new(Semaphore::new(PASSING_MAX)));
+        Self(Arc::new(Inner { api, pages, presence, followers, passing, drain }))
     }
 
     /// The routes.
@@ -96,14 +115,25 @@ async fn guard(State(live): State<Live>, request: Request, next: Next) -> Respon
         let text = "the relay's own question came back to it: what follows nothing must go to the API, not to the relay";
         return Refusal::new(StatusCode::LOOP_DETECTED, text).into_response();
     }
-    if headers.get(header::ORIGIN).is_some_and(|origin| !is_own(origin, &live.0.origin)) {
+    if headers.get(header::ORIGIN).is_some_and(|origin| !live.0.pages.include(origin, headers)) {
         return Refusal::new(StatusCode::FORBIDDEN, "the request was sent by a page of another site").into_response();
     }
     next.run(request).await
 }
 
-fn is_own(origin: &HeaderValue, own: &str) -> bool {
-    origin.to_str().is_ok_and(|origin| origin.eq_ignore_ascii_case(own))
+impl Pages {
+    /// Whether a page of this origin is one of them. Hosts are compared whole, port included.
+    fn include(&self, origin: &HeaderValue, headers: &HeaderMap) -> bool {
+        let Ok(origin) = origin.to_str() else { return false };
+        match self {
+            Self::Of(own) => origin.eq_ignore_ascii_case(own),
+            Self::OfItsHost => {
+                let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+                let named = ["http://", "https://"].iter().find_map(|scheme| origin.strip_prefix(scheme));
+                named.zip(host).is_some_and(|(named, host)| named.eq_ignore_ascii_case(host))
+            }
+        }
+    }
 }
 
 /// The API's no as ours. Its words are lost, its status is not.
@@ -127,9 +157,9 @@ mod tests {
 
     #[test]
     fn only_the_deployments_own_pages_may_follow() {
-        let own = "https://berth.example.com";
-        let from = |origin: &str| is_own(&HeaderValue::from_str(origin).unwrap(), own);
-        assert!(from(own) && from("https://BERTH.example.com"));
+        let pages = Pages::Of("https://berth.example.com".to_owned());
+        let from = |origin: &str| pages.include(&HeaderValue::from_str(origin).unwrap(), &HeaderMap::new());
+        assert!(from("https://berth.example.com") && from("https://BERTH.example.com"));
         for foreign in [
             "https://berth.example.com.evil.com",
             "http://berth.example.com",
@@ -140,5 +170,16 @@ mod tests {
         ] {
             assert!(!from(foreign), "{foreign}");
         }
+    }
+
+    #[test]
+    fn beside_the_api_a_page_may_follow_at_the_host_it_came_from() {
+        let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("localhost:7090"))]);
+        let from = |origin: &str| Pages::OfItsHost.include(&HeaderValue::from_str(origin).unwrap(), &headers);
+        assert!(from("http://localhost:7090") && from("https://Localhost:7090"));
+        for foreign in ["http://localhost:7091", "http://localhost", "http://evil@localhost:7090", "null", "", "localhost:7090"] {
+            assert!(!from(foreign), "{foreign}");
+        }
+        assert!(!Pages::OfItsHost.include(&HeaderValue::from_static("http://localhost:7090"), &HeaderMap::new()));
     }
 }

@@ -78,7 +78,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         .map(|public| Apps::new(&format!("https://{}", public.apps_domain), &config.access_url, api.clone(), tunnels.clone()));
     let live = Live::new(api, relay.presence(), FollowersMax::default(), drain.clone());
     let known = (keys.clone(), Some(tunnels.endpoint_id()));
-    let web = Web { router: router(&config, live, &relay, known, health.clone()), apps: apps.transpose()? };
+    let web = Web { router: router(&config, (live, &tunnels), &relay, known, health.clone()), apps: apps.transpose()? };
 
     let mut background = JoinSet::new();
     let (tls, discovery) = match &config.public {
@@ -116,9 +116,16 @@ pub async fn run(config: Config) -> Result<(), RunError> {
 }
 
 /// Everything but the tailnet, which [`crate::serve`] answers itself.
-fn router(config: &Config, live: Live, relay: &Relay, (keys, own): (Keys, Option<String>), health: Health) -> Router {
-    let routes =
-        Router::new().merge(health.public()).merge(presence::answer::router(relay.presence(), keys, own)).merge(live.router());
+fn router(
+    config: &Config,
+    (live, tunnels): (Live, &Tunnels),
+    relay: &Relay,
+    (keys, own): (Keys, Option<String>),
+    health: Health,
+) -> Router {
+    let presence = presence::answer::router(relay.presence(), keys, own);
+    let live = live.clone().router().merge(live.terminals(tunnels.clone()));
+    let routes = Router::new().merge(health.public()).merge(presence).merge(live);
     let host = RelayHost::new(config);
     routes.layer(from_fn(move |request: Request, next| {
         let host = host.clone();

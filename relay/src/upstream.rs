@@ -4,7 +4,9 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
-    header::{ACCEPT, ACCEPT_LANGUAGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCATION, RETRY_AFTER},
+    header::{
+        ACCEPT, ACCEPT_LANGUAGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCATION, ORIGIN, RETRY_AFTER,
+    },
 };
 use reqwest::Url;
 use serde::{Serialize, de::DeserializeOwned};
@@ -137,6 +139,19 @@ impl Upstream {
     /// The answer to a question whose body holds what proves the caller.
     pub(crate) async fn post<Q: Serialize + Sync, T: DeserializeOwned>(&self, path: &str, question: &Q) -> Result<T, AskError> {
         let request = self.http.post(self.url(path, "")).json(question).header(RELAYED, HeaderValue::from_static("1"));
+        value(request.send().await.map_err(|error| AskError::Away(root_cause(&error)))?).await
+    }
+
+    /// Something that the caller may ask for, and that is not merely read. It is asked as by a page of the deployment's own: whether the
+    /// caller is one, somebody has looked at.
+    pub(crate) async fn post_for<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        question: &(impl Serialize + Sync),
+        caller: &Credentials,
+    ) -> Result<T, AskError> {
+        let request = self.http.post(self.url(path, "")).headers(caller.0.clone()).json(question);
+        let request = request.header(RELAYED, HeaderValue::from_static("1")).header(ORIGIN, self.origin());
         value(request.send().await.map_err(|error| AskError::Away(root_cause(&error)))?).await
     }
 

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 impl Apart {
-    fn token(&self) -> Secret {
+    pub(super) fn token(&self) -> Secret {
         Secret::new(fs::read_to_string(self.berth.home().join("config/session")).unwrap().trim().to_owned())
     }
 

@@ -45,7 +45,7 @@ impl Client {
     /// # Errors
     /// Any [`crate::ClientError`].
     pub async fn ticket(&self, agent: Uuid, endpoint_id: &str) -> Result<Ticket> {
-        let request = TicketRequest { endpoint_id: endpoint_id.to_owned() };
+        let request = TicketRequest { endpoint_id: endpoint_id.to_owned(), terminal: None };
         self.post(&["workspaceagents", &segment(agent), "ticket"], &request).await
     }
 }

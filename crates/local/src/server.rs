@@ -8,10 +8,12 @@ use crate::{
     queue::Queue,
     task::Tasks,
 };
-use axum::middleware::from_fn;
+use axum::{Router, middleware::from_fn};
 use berth_api::{ApiConfig, App, Changes, Clock, Presence};
 use berth_domain::Secret;
-use berth_relay::{Apps, Keys as RelayKeys, Relay, RelayConfig, SiteError, Tunnels, Upstream, UpstreamError, Web};
+use berth_relay::{
+    Apps, FollowersMax, Keys as RelayKeys, Live, Relay, RelayConfig, SiteError, Tunnels, Upstream, UpstreamError, Web,
+};
 use berth_store::{OpenError, SealError, Store};
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::{
@@ -136,7 +138,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         drain: drain.clone(),
     };
     let own = Arc::clone(&access_url);
-    let router = berth_api::router(app)
+    let router = terminals(&local_url, (&relay, &tunnels), drain.clone())?
+        .fallback_service(berth_api::router(app))
         .layer(from_fn(dashboard::serve))
         .layer(from_fn(move |request, next| host::guard(Arc::clone(&own), request, next)));
     let server = trackers.spawn(berth_relay::serve(listener, Web { router, apps: apps.transpose()? }, relay, drain.clone()));
@@ -163,6 +166,12 @@ fn apps_url(config: &Config, access_url: &str, port: u16) -> Option<String> {
     };
     let given = config.apps_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
     given.or_else(on_this_machine)
+}
+
+/// The route of terminals in a browser, which asks the API as it would be asked from elsewhere.
+fn terminals(local_url: &str, (relay, tunnels): (&Relay, &Tunnels), drain: CancellationToken) -> Result<Router, ServeError> {
+    let api = Upstream::new(local_url)?;
+    Ok(Live::beside_the_api(api, relay.presence(), FollowersMax::default(), drain).terminals(tunnels.clone()))
 }
 
 /// Where clients and agents meet, and who tells which of them are there: our own relay, if it is one of them, and those elsewhere.

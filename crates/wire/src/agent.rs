@@ -10,7 +10,10 @@
 //!
 //! and the client's, under `/api/v2/workspaceagents/{id}`: `POST ticket` [`TicketRequest`] -> [`Ticket`]; `GET logs?after=N&follow`.
 
-use crate::runner::{Metadata, Script};
+use crate::{
+    runner::{Metadata, Script},
+    tunnel::Terminal,
+};
 use berth_domain::{DateTime, Lifecycle, LogLevel, Secret, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -234,6 +237,10 @@ pub struct AgentLog {
 pub struct TicketRequest {
     /// The client's tailnet key.
     pub endpoint_id: String,
+    /// The one terminal that the ticket is to be good for, in place of all that the owner may reach: what the relay asks for on behalf of a
+    /// browser.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<Terminal>,
 }
 
 /// The introduction: 409 with the agent's status when it is not connected.

@@ -18,6 +18,7 @@ use berth_store::{Agent, Build, Workspace};
 use berth_wire::{
     agent::{Hello, LifecycleReport, Logs, Manifest, SESSION_USERS_MAX, SessionsAnswer, SessionsRequest, Ticket, TicketRequest},
     ticket::{RelayRole, TicketError},
+    tunnel::Target,
 };
 use http::StatusCode;
 use jiff::SignedDuration;
@@ -162,6 +163,13 @@ pub(crate) async fn readable(api: &Api, caller: &SignedIn, id: AgentId) -> Answe
     Ok((agent, workspace))
 }
 
+/// An agent of a workspace that the caller may enter.
+pub(crate) async fn enterable(api: &Api, caller: &SignedIn, id: AgentId) -> Answer<(Agent, Workspace)> {
+    let (agent, workspace) = readable(api, caller, id).await?;
+    workspace::permit(&caller.actor, workspace.owner, Actor::may_enter_workspace)?;
+    Ok((agent, workspace))
+}
+
 /// The build that recorded the agent: the latest one, or, while a newer one runs, the one before.
 async fn home(api: &Api, agent: &Agent, workspace: Workspace) -> Answer<Build> {
     if workspace.latest_build.id == agent.build {
@@ -191,8 +199,7 @@ pub(crate) async fn ticket(
     Segment(id): Segment<AgentId>,
     Json(body): Json<TicketRequest>,
 ) -> Answer<Json<Ticket>> {
-    let (agent, workspace) = readable(&api, &caller, id).await?;
-    workspace::permit(&caller.actor, workspace.owner, Actor::may_enter_workspace)?;
+    let (agent, workspace) = enterable(&api, &caller, id).await?;
     check_endpoint(&body.endpoint_id)?;
     let (workspace_id, last_used_at) = (workspace.id, workspace.last_used_at);
     require_connected(&api, &agent, workspace).await?;
@@ -201,7 +208,11 @@ pub(crate) async fn ticket(
     let user = (caller.user.id.0, caller.user.username.as_str());
     let after = |seconds| now + SignedDuration::from_secs(seconds);
     let token = signing.relay(&body.endpoint_id, RelayRole::Client, user.0, after(RELAY_CLIENT_SECONDS))?;
-    let ticket = signing.agent(&body.endpoint_id, &agent.endpoint_id, user, after(TICKET_SECONDS))?;
+    let (ends, (client, agent_key)) = (after(TICKET_SECONDS), (body.endpoint_id.as_str(), agent.endpoint_id.as_str()));
+    let ticket = match body.terminal {
+        Some(terminal) => signing.agent_only((client, agent_key), user, Target::Terminal(terminal), ends)?,
+        None => signing.agent(client, agent_key, user, ends)?,
+    };
     Ok(Json(introduction(&api, &agent, workspace_id, (token, ticket))))
 }
 

@@ -45,5 +45,7 @@ pub(crate) struct WithCookie<T>(PhantomData<T>);
 pub(crate) struct Followed<T, F>(PhantomData<(T, F)>);
 /// A websocket on which each frame is a `T`.
 pub(crate) struct Frames<T>(PhantomData<T>);
+/// A websocket to a terminal.
+pub(crate) enum Terminal {}
 /// Server-sent events of the types `data`, each a `T`, and `ping`.
 pub(crate) struct Events<T>(PhantomData<T>);

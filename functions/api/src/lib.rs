@@ -46,6 +46,7 @@ mod session;
 mod socket;
 mod state;
 mod template;
+mod terminal;
 mod token;
 mod upload;
 mod user;

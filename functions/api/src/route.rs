@@ -7,7 +7,7 @@
 use crate::openapi::{Described, Operation};
 use crate::{
     Shared, agent, app, binary, build, buildinfo, dry_run, file, guard, icon, init_script, log, metadata, page, relay, repair,
-    runner, session, state, template, token, upload, user, version, watch, workspace,
+    runner, session, state, template, terminal, token, upload, user, version, watch, workspace,
 };
 use axum::{
     Router,
@@ -245,6 +245,7 @@ fn workspaces() -> Vec<Route> {
         get(Read, "/api/v2/workspaceagents/{agent}/logs", log::of_agent),
         get(Read, "/api/v2/workspaceagents/{agent}/watch-metadata", metadata::events),
         get(Read, "/api/v2/workspaceagents/{agent}/watch-metadata-ws", metadata::socket),
+        get(Enter, "/api/v2/workspaceagents/{agent}/pty", terminal::socket),
         post(Enter, "/api/v2/workspaceagents/{agent}/ticket", agent::ticket),
     ]
 }

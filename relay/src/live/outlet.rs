@@ -1,9 +1,6 @@
 //! A websocket that we only send on. What the client sends is read and dropped, so that its pings and its closing are answered.
 
-use super::{
-    Live,
-    pace::{Pace, Turn},
-};
+use super::pace::{Pace, Turn};
 use crate::refusal::Refusal;
 use axum::{
     extract::{
@@ -26,10 +23,10 @@ const FRAME_BYTES_MAX: usize = 4 * 1024;
 #[derive(Debug)]
 pub(crate) struct Upgrade(Result<WebSocketUpgrade, WebSocketUpgradeRejection>);
 
-impl FromRequestParts<Live> for Upgrade {
+impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
     type Rejection = Infallible;
-    async fn from_request_parts(parts: &mut Parts, live: &Live) -> Result<Self, Infallible> {
-        Ok(Self(WebSocketUpgrade::from_request_parts(parts, live).await))
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        Ok(Self(WebSocketUpgrade::from_request_parts(parts, state).await))
     }
 }
 
@@ -47,6 +44,15 @@ impl Upgrade {
 pub(crate) struct Agreed(WebSocketUpgrade);
 
 impl Agreed {
+    /// Answers 101 and hands the socket itself to `serve`; its frames may be this large, in bytes.
+    pub(crate) fn accept_both_ways<F, Fut>(self, frame_bytes_max: usize, serve: F) -> Response
+    where
+        F: FnOnce(WebSocket) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.0.max_message_size(frame_bytes_max).max_frame_size(frame_bytes_max).on_upgrade(serve)
+    }
+
     /// Answers 101 and hands the socket to `serve`.
     pub(crate) fn accept<F, Fut>(self, serve: F) -> Response
     where

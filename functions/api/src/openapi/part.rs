@@ -4,7 +4,8 @@ use super::Operation;
 use crate::{
     Shared,
     answer::{
-        Document, Elsewhere, Events, Followed, Frames, Kept, Made, Page, Picture, Program, Raw, Script, StateText, Tar, WithCookie,
+        Document, Elsewhere, Events, Followed, Frames, Kept, Made, Page, Picture, Program, Raw, Script, StateText, Tar, Terminal,
+        WithCookie,
     },
     body::{Asked, Json, Segment, Unread},
     error::ApiError,
@@ -181,6 +182,14 @@ impl<T: JsonSchema, F: JsonSchema> Answered for Raw<Followed<T, F>> {
 impl<T: JsonSchema> Answered for Raw<Frames<T>> {
     fn describe(operation: &mut Operation<'_>) {
         operation.answer::<T>(101, "A websocket, on which each frame is one of these.");
+    }
+}
+
+impl Answered for Raw<Terminal> {
+    fn describe(operation: &mut Operation<'_>) {
+        let frames = "A websocket: the client sends frames of JSON, `{\"data\": TEXT}` or `{\"height\": ROWS, \"width\": COLUMNS}`, and \
+            `{\"ack\": BYTES}` if it wants to be sent no more than it can show; it gets what the program writes in binary ones.";
+        operation.answer_of(101, frames, None);
     }
 }
 

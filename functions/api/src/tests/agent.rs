@@ -137,6 +137,23 @@ async fn a_ticket_introduces_the_owner_and_nobody_else() {
 }
 
 #[tokio::test]
+async fn a_ticket_for_a_terminal_opens_that_one_and_nothing_else() {
+    let up = up().await;
+    up.world.connect(up.agent, &up.token).await;
+    let terminal = json!({ "id": uuid::Uuid::from_u128(7), "columns": 80, "rows": 24, "command": "htop" });
+    let asked = json!({ "endpoint_id": CLIENT_ENDPOINT, "terminal": terminal });
+    let ticket = up.world.by(&up.ada).post(&format!("{}/ticket", up.path()), asked).await.is(200);
+    let claims = up.world.app.signing.verifying().agent(ticket["ticket"].as_str().unwrap()).unwrap();
+    let only = serde_json::to_value(claims.only.unwrap()).unwrap();
+    assert_eq!((&only["kind"], &only["id"], &only["command"]), (&json!("terminal"), &terminal["id"], &json!("htop")));
+    // Whoever asks the API for the terminal itself is told where it is.
+    let path = format!("{}/pty?reconnect={}", up.path(), uuid::Uuid::from_u128(7));
+    up.world.by(&up.ada).get(&path).await.refused(426);
+    up.world.by(&up.admin).get(&path).await.refused(403);
+    up.world.by(&up.ada).get(&format!("{}/pty", up.path())).await.refused(400);
+}
+
+#[tokio::test]
 async fn an_agent_hears_who_may_not_stay_and_nothing_is_written() {
     let up = up().await;
     let id = async |token: &str| up.world.by(token).get("/api/v2/users/me").await.is(200)["id"].clone();

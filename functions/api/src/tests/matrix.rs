@@ -78,7 +78,8 @@ impl Things {
         ];
         let path = fills.iter().fold(pattern.to_owned(), |path, (key, value)| path.replace(&format!("{{{key}}}"), value));
         assert!(!path.contains('{'), "the matrix does not know how to fill {path}");
-        path
+        let query = if pattern.ends_with("/pty") { "?reconnect=0190a6a0-0000-7000-8000-000000000001" } else { "" };
+        format!("{path}{query}")
     }
 
     /// A body that is understood, since one that is not is refused whoever sends it.

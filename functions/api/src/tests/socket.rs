@@ -123,8 +123,10 @@ async fn where_no_connection_is_held_open_one_is_told_where_it_is() {
     let admin = world.user("root", &[Role::Owner]).await;
     let (template, _) = world.template(&admin, "linux", json!([])).await;
     let workspace = world.workspace(&admin, &template, "dev").await;
+    let (agent, _) = world.up(&workspace).await;
     let (id, build) = (workspace["id"].as_str().unwrap(), workspace["latest_build"]["id"].as_str().unwrap());
     for path in [
+        format!("/api/v2/workspaceagents/{agent}/pty?reconnect={}", uuid::Uuid::from_u128(7)),
         format!("/api/v2/workspacebuilds/{build}/logs?follow&after=3"),
         format!("/api/v2/workspaces/{id}/watch"),
         format!("/api/v2/workspaces/{id}/watch-ws"),
