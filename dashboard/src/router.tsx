@@ -115,6 +115,23 @@ const workspaceSettings = createRoute({
   component: lazyRouteComponent(() => import("./pages/workspace-settings.tsx"), "WorkspaceSettings"),
 });
 
+interface TerminalSearch {
+  app?: string | undefined;
+  command?: string | undefined;
+}
+
+/** Without the shell: the terminal takes all the room there is. */
+const terminal = createRoute({
+  getParentRoute: () => root,
+  path: "/@{$owner}/$place/terminal",
+  validateSearch: (search): TerminalSearch => ({
+    app: typeof search["app"] === "string" ? search["app"] : undefined,
+    command: typeof search["command"] === "string" ? search["command"] : undefined,
+  }),
+  beforeLoad: ({ location }) => signedIn(location.href),
+  component: lazyRouteComponent(() => import("./pages/terminal.tsx"), "TerminalPage"),
+});
+
 const templates = createRoute({
   getParentRoute: () => inside,
   path: "/templates",
@@ -197,6 +214,7 @@ const cliAuth = createRoute({
 const tree = root.addChildren([
   setup,
   login,
+  terminal,
   inside.addChildren([
     index,
     workspaces,

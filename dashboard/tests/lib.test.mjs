@@ -123,3 +123,53 @@ test("an answer is judged as the server judges it, and no more strictly", async 
   assert.deepEqual(given([number, once], { disk: "12", debug: "false" }), [{ name: "disk", value: "12" }]);
   assert.equal(quoted("it's"), `'it'\\''s'`);
 });
+
+test("a long paste is cut between characters", async () => {
+  const { pieces } = await load("terminal");
+  assert.deepEqual(pieces(""), []);
+  assert.deepEqual(pieces("ls\r"), ["ls\r"]);
+  for (const text of ["x".repeat(200_000), `x${"\u{1f6a2}".repeat(80_000)}`]) {
+    assert.equal(pieces(text).join(""), text);
+    for (const piece of pieces(text)) assert.ok(piece.isWellFormed() && piece.length <= 64 * 1024);
+  }
+});
+
+test("a terminal's place and links are read with care", async () => {
+  const { placeOf, safePage } = await load("terminal");
+  assert.deepEqual(placeOf("dev"), { name: "dev", agent: undefined });
+  assert.deepEqual(placeOf("dev.main"), { name: "dev", agent: "main" });
+  assert.equal(safePage("https://example.com/a"), "https://example.com/a");
+  for (const address of ["javascript:alert(1)", "vscode://x", "file:///etc/passwd", "data:text/html,x", "no address"]) {
+    assert.equal(safePage(address), undefined, address);
+  }
+});
+
+test("an app's button leads where the app is", async () => {
+  const { grouped, wayTo } = await load("apps");
+  const app = {
+    slug: "web",
+    url: "http://localhost:3000",
+    external: false,
+    command: "",
+    subdomain_name: "",
+    hidden: false,
+    group: "",
+  };
+  const way = (changes, host = "*.apps.example.com:8443") => wayTo({ ...app, ...changes }, host, "https://berth.example.com/");
+  assert.deepEqual(way({ subdomain_name: "web--dev--ada" }), {
+    kind: "host",
+    address: "https://web--dev--ada.apps.example.com:8443/",
+  });
+  assert.deepEqual(way({ subdomain_name: "web--dev--ada" }, ""), { kind: "port", port: "3000" });
+  assert.deepEqual(way({ command: "htop" }), { kind: "terminal", slug: "web" });
+  assert.deepEqual(way({ external: true, url: "https://x.example/" }), { kind: "external", address: "https://x.example/" });
+  assert.deepEqual(way({ external: true, url: "javascript:alert(1)" }), { kind: "none" });
+  const groups = grouped([{ ...app, group: "Tools" }, app, { ...app, hidden: true }, { ...app, slug: "b" }]);
+  assert.deepEqual(
+    groups.map(([heading, apps]) => [heading, apps.length]),
+    [
+      ["", 2],
+      ["Tools", 1],
+    ],
+  );
+});

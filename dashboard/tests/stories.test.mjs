@@ -130,7 +130,7 @@ test("a pushed template shows what it is, asks and says", async () => {
   await text("display_name: Harbour").waitFor();
   await story.visit("template-versions", "/templates/harbour/versions", () => text("Active", { exact: true }).waitFor());
   await button("Import log").click();
-  await text("Plan: 7 to add").waitFor();
+  await text("Plan: 8 to add").waitFor();
   await story.visit("template-variables", "/templates/harbour/variables", () => text("Who pays.").waitFor());
   await story.visit("template-settings", "/templates/harbour/settings", () => page.getByLabel("Description").waitFor());
 });
@@ -196,6 +196,123 @@ test("what the page says to type works", async () => {
   const command = await text(/^berth ssh sea$/).textContent();
   const said = berth(...command.split(" ").slice(1), "--", "echo $CODER_WORKSPACE_NAME");
   assert.equal(said.trim(), "sea");
+});
+
+/** What the terminal shows, without the ends of its lines. */
+const screen = () => page.evaluate(() => document.querySelector(".xterm-rows")?.textContent ?? "");
+const shows = (words) => page.waitForFunction((words) => document.querySelector(".xterm-rows")?.textContent.includes(words), words);
+const connected = () => page.getByRole("status").getByText("Connected", { exact: true }).waitFor();
+async function type(line) {
+  await page.keyboard.type(line);
+  await page.keyboard.press("Enter");
+}
+
+test("what a template tells of the machine and the apps it has are on the workspace's page", async () => {
+  await page.locator(".tile", { hasText: "Weather" }).filter({ hasText: "fair" }).waitFor();
+  await page.getByRole("link", { name: "Team handbook" }).waitFor();
+  await page.getByRole("heading", { name: "On board" }).waitFor();
+});
+
+test("a terminal in the browser is a shell in the workspace, and is there again after a reload", async () => {
+  await page.getByRole("link", { name: "Open a terminal" }).click();
+  await connected();
+  await type("echo answer=$((6*7)) in $CODER_WORKSPACE_NAME");
+  await shows("answer=42 in sea");
+  await story.visit("terminal", "/@ada/sea/terminal", connected);
+  await shows("answer=42 in sea");
+  await type("echo again=$((6*8))");
+  await shows("again=48");
+});
+
+test("a terminal has the size of its window, whatever that becomes", async () => {
+  const size = async (name) => {
+    await type(`echo ${name}:$(stty size):`);
+    await page.waitForFunction(
+      (name) => new RegExp(`${name}:\\d+ \\d+:`).test(document.querySelector(".xterm-rows").textContent),
+      name,
+    );
+    const [, rows, columns] = new RegExp(`${name}:(\\d+) (\\d+):`).exec(await screen());
+    assert.equal(Number(rows), await page.locator(".xterm-rows > div").count());
+    return Number(columns);
+  };
+  const wide = await size("wide");
+  await page.setViewportSize({ width: 700, height: 500 });
+  const narrow = await size("narrow");
+  assert.ok(narrow < wide && narrow > 40, `${wide}, then ${narrow}`);
+  await page.setViewportSize({ width: 1280, height: 860 });
+});
+
+test("what is in a terminal is found, copied, pasted, and coloured without breaking the page's rules", async () => {
+  await type("printf '\\033[38;2;200;120;40mamber\\033[m \\033[31mred\\033[m\\n'; seq 3000; echo needle=$((6*9))");
+  await shows("needle=54");
+  await page.keyboard.press("Control+Shift+F");
+  await page.getByLabel("Search in the terminal").fill("amber");
+  await page.getByLabel("Search in the terminal").press("Enter");
+  await shows("amber red");
+  await story.accessible("a search in the terminal");
+  const colour = await page.evaluate(() => {
+    const spans = [...document.querySelectorAll(".xterm-rows span")];
+    return getComputedStyle(spans.find((span) => span.textContent.startsWith("red"))).color;
+  });
+  assert.notEqual(colour, await page.evaluate(() => getComputedStyle(document.querySelector(".xterm-rows")).color));
+  await page.getByLabel("Search in the terminal").press("Escape");
+  await page.evaluate(() => navigator.clipboard.writeText("echo pasted=$((7*7))"));
+  await page.keyboard.press("Control+Shift+V");
+  await page.keyboard.press("Enter");
+  await shows("pasted=49");
+});
+
+test("a program that says more than a screen can show is shown its end, and can be interrupted", async () => {
+  await type("yes harbour");
+  await shows("harbour");
+  await page.keyboard.press("Control+C");
+  await type("echo over=$((5*5))");
+  await shows("over=25");
+});
+
+test("an app in the workspace opens at a host of its own", async () => {
+  await type(
+    "mkdir -p site && echo ahoy from $CODER_WORKSPACE_NAME > site/index.html && python3 -m http.server 3000 --bind 127.0.0.1 -d site &",
+  );
+  await shows("Serving HTTP");
+  await page.goto("/@ada/sea");
+  const opened = story.context.waitForEvent("page");
+  await page.getByRole("link", { name: "Dev server" }).click();
+  const app = await opened;
+  await app.getByText("ahoy from sea").waitFor();
+  assert.match(new URL(app.url()).hostname, /^web--.*sea--ada\.apps\.localhost$/);
+  await app.close();
+});
+
+test("an app that is a command opens in a terminal, and a command of a link only when the person agrees", async () => {
+  await page.goto("/@ada/sea");
+  await page.getByRole("link", { name: "Log book" }).click();
+  await heading("Log book").waitFor();
+  await shows("all is well in sea");
+  await type("exit");
+  await text("What ran in this terminal has ended.").waitFor();
+  await button("Open a new one").click();
+  await connected();
+  await page.goto(`/@ada/sea/terminal?command=${encodeURIComponent("echo linked=$((4*4)); exec sh")}`);
+  await text("wants to run a command").waitFor();
+  assert.ok(!(await screen()).includes("linked=16"));
+  await button("Run it").click();
+  await shows("linked=16");
+});
+
+test("a terminal says when its workspace stops, starts it again, and is a new one then", async () => {
+  await page.goto("/@ada/sea/terminal");
+  await connected();
+  await shows("over=25");
+  berth("stop", "sea", "--yes");
+  await text("sea is stopped.").waitFor();
+  await story.look("terminal-stopped");
+  await button("Start", { exact: true }).click();
+  await text("The terminal opens by itself.").waitFor();
+  await connected();
+  await type("echo anew=$((3*3))");
+  await shows("anew=9");
+  assert.ok(!(await screen()).includes("over=25"));
 });
 
 test("builds are kept with their logs, times and answers", async () => {

@@ -5,7 +5,7 @@ import { useEffect, useRef, useState } from "react";
 import { get } from "./client.ts";
 import { workspace as workspaceQuery } from "./queries.ts";
 import { listen } from "./socket.ts";
-import type { Workspace, WorkspaceEvent } from "./types.ts";
+import type { MetadataEvent, Workspace, WorkspaceEvent } from "./types.ts";
 
 /** How often a log is asked for where no socket gets through, and how often what came is shown, in milliseconds. */
 const ASK_MS = 2_000;
@@ -124,4 +124,21 @@ export function useWatched(owner: string, name: string, id: string | undefined):
       end();
     };
   }, [client, owner, name, id]);
+}
+
+/** What an agent's metadata scripts said last; nothing where the deployment does not tell. */
+export function useMetadata(agentId: string, connected: boolean): MetadataEvent[] {
+  const [told, setTold] = useState<MetadataEvent[]>([]);
+  useEffect(() => {
+    if (!connected) return;
+    return listen({
+      path: () => `/api/v2/workspaceagents/${agentId}/watch-metadata-ws`,
+      optional: true,
+      heard: (text) => {
+        const event = JSON.parse(text) as { type: string; data?: MetadataEvent[] | null };
+        if (event.type === "data" && event.data) setTold(event.data);
+      },
+    });
+  }, [agentId, connected]);
+  return told;
 }

@@ -58,6 +58,13 @@ export const sshConfiguration = queryOptions({
   staleTime: Number.POSITIVE_INFINITY,
 });
 
+/** Below which apps have their hosts, `*.apps.example.com`; empty where none are served. */
+export const appHost = queryOptions({
+  queryKey: ["app-host"],
+  queryFn: async ({ signal }) => (await get<{ host: string }>("/api/v2/applications/host", signal)).host,
+  staleTime: Number.POSITIVE_INFINITY,
+});
+
 export function workspaces(q: string, page: number) {
   const parameters = new URLSearchParams({ q, limit: String(PAGE_SIZE), offset: String((page - 1) * PAGE_SIZE) });
   return queryOptions({

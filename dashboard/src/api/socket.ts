@@ -17,6 +17,8 @@ export interface Listener {
   ended?: () => void;
   /** Whether the socket is open now; `false` only after some tries. */
   live?: (live: boolean) => void;
+  /** Whether there may be nothing to listen to here: then who never got through does not try for ever. */
+  optional?: boolean;
 }
 
 /** Listens until the server is done or the returned function is called; connects again as often as it takes. */
@@ -25,6 +27,7 @@ export function listen(listener: Listener): () => void {
   let timer: ReturnType<typeof setTimeout> | undefined;
   let tries = 0;
   let over = false;
+  let everOpen = false;
 
   const connect = () => {
     const address = new URL(listener.path(), window.location.href);
@@ -32,6 +35,7 @@ export function listen(listener: Listener): () => void {
     socket = new WebSocket(address);
     socket.onopen = () => {
       tries = 0;
+      everOpen = true;
       listener.live?.(true);
     };
     socket.onmessage = ({ data }) => {
@@ -45,6 +49,10 @@ export function listen(listener: Listener): () => void {
         return;
       }
       tries += 1;
+      if (listener.optional && !everOpen && tries >= TRIES_BEFORE_TROUBLE) {
+        over = true;
+        return;
+      }
       if (tries >= TRIES_BEFORE_TROUBLE) listener.live?.(false);
       timer = setTimeout(connect, Math.min(PAUSE_MS * 2 ** tries, PAUSE_MS_MAX));
     };

@@ -21,6 +21,7 @@ export type Job = Schemas["Job"];
 export type JobLog = Schemas["JobLog"];
 export type JobStatus = Schemas["JobStatus"];
 export type LogLevel = Schemas["LogLevel"];
+export type MetadataEvent = Schemas["MetadataEvent"];
 export type Parameter = Schemas["RichParameter"];
 export type ParameterValue = Schemas["ParameterValue"];
 export type Preset = Schemas["Preset"];

@@ -1,6 +1,6 @@
 /** The words for where things stand, and what they look like. */
 
-import type { Agent, JobStatus, Workspace, WorkspaceStatus } from "../api/types.ts";
+import type { Agent, App, JobStatus, Workspace, WorkspaceStatus } from "../api/types.ts";
 
 export type Tone = "good" | "busy" | "idle" | "warn" | "bad";
 
@@ -88,5 +88,19 @@ export function ofAgent(agent: Agent): Words {
       return { label: "Shutting down", tone: "idle" };
     case "ready":
       return { label: "Ready", tone: "good" };
+  }
+}
+
+/** Whether an app answers; nothing where nobody checks. */
+export function ofApp({ health }: App): Words | undefined {
+  switch (health) {
+    case "disabled":
+      return undefined;
+    case "initializing":
+      return { label: "Starting", tone: "busy" };
+    case "healthy":
+      return { label: "Answers", tone: "good" };
+    case "unhealthy":
+      return { label: "Does not answer", tone: "bad" };
   }
 }

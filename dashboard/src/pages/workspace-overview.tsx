@@ -4,7 +4,7 @@ import { useState } from "react";
 import { extend } from "../api/actions.ts";
 import { useLog } from "../api/live.ts";
 import { buildInfo, sshConfiguration } from "../api/queries.ts";
-import type { Agent, AgentLog, App, Resource, Workspace } from "../api/types.ts";
+import type { Agent, AgentLog, Resource, Workspace } from "../api/types.ts";
 import { mayBuild, mayEnter } from "../lib/permission.ts";
 import { safeExternal } from "../lib/redirect.ts";
 import { describeAutostart } from "../lib/schedule.ts";
@@ -12,7 +12,7 @@ import { agentsOf, isBusy, ofAgent } from "../lib/status.ts";
 import { duration } from "../lib/time.ts";
 import { useMe } from "../shell.tsx";
 import { useAction } from "../ui/action.ts";
-import { Button } from "../ui/button.tsx";
+import { Button, LinkButton } from "../ui/button.tsx";
 import { CopyText } from "../ui/copy.tsx";
 import { Glyph } from "../ui/glyph.tsx";
 import { LogView } from "../ui/log.tsx";
@@ -22,6 +22,8 @@ import { Status } from "../ui/status.tsx";
 import { Ago } from "../ui/time.tsx";
 import { BuildProgress } from "./build-progress.tsx";
 import { BuildTrouble, useWorkspace } from "./workspace.tsx";
+import { Apps } from "./workspace-apps.tsx";
+import { Metadata } from "./workspace-metadata.tsx";
 
 export function WorkspaceOverview() {
   const workspace = useWorkspace();
@@ -74,7 +76,6 @@ function Running({ workspace }: { workspace: Workspace }) {
 function AgentCard({ workspace, agent, only }: { workspace: Workspace; agent: Agent; only: boolean }) {
   const user = useMe();
   const [log, setLog] = useState(false);
-  const apps = agent.apps.filter((app) => !app.hidden);
   return (
     <Card title={only ? "Connect" : `Connect to ${agent.name}`} actions={<Status {...ofAgent(agent)} />}>
       {agent.health.reason && agent.status !== "connecting" && (
@@ -92,7 +93,8 @@ function AgentCard({ workspace, agent, only }: { workspace: Workspace; agent: Ag
       ) : (
         <p className="muted">Only {workspace.owner_name} can enter this workspace.</p>
       )}
-      {apps.length > 0 && <Apps apps={apps} workspace={workspace} />}
+      <Apps agent={agent} workspace={workspace} only={only} />
+      <Metadata agent={agent} />
       <dl className="facts">
         <dt>Machine</dt>
         <dd>
@@ -152,6 +154,13 @@ function Ways({ workspace, agent, only }: { workspace: Workspace; agent: Agent; 
     <div className="ways">
       <div>
         <h3>Terminal</h3>
+        {agent.display_apps.includes("web_terminal") && (
+          <div className="row">
+            <LinkButton to="/@{$owner}/$place/terminal" params={{ owner: workspace.owner_name, place }} glyph="terminal">
+              Open a terminal
+            </LinkButton>
+          </div>
+        )}
         <CopyText text={`berth ssh ${place}`} label="the berth command" />
         <CopyText text={`ssh ${host}`} label="the ssh command" />
         <p className="hint">
@@ -175,47 +184,6 @@ function Ways({ workspace, agent, only }: { workspace: Workspace; agent: Agent; 
           <code>{host}</code>.
         </p>
       </div>
-    </div>
-  );
-}
-
-function Apps({ apps, workspace }: { apps: App[]; workspace: Workspace }) {
-  return (
-    <div>
-      <h3>Apps</h3>
-      <ul className="apps">
-        {apps.map((app) => (
-          <li key={app.id}>
-            <AppEntry app={app} workspace={workspace} />
-          </li>
-        ))}
-      </ul>
-    </div>
-  );
-}
-
-/** An app elsewhere is a link. One in the workspace is reached through a forwarded port. */
-function AppEntry({ app, workspace }: { app: App; workspace: Workspace }) {
-  const name = app.display_name || app.slug;
-  const address = safeExternal(app.url);
-  if (app.external && address) {
-    return (
-      <a className="button plain" href={address} target="_blank" rel="noopener noreferrer">
-        <Glyph name="external" size={16} />
-        <span>{name}</span>
-      </a>
-    );
-  }
-  if (app.command) return <NamedCommand name={name} command={`berth ssh ${workspace.name} -- ${app.command}`} />;
-  const port = address ? new URL(address).port : "";
-  return port ? <NamedCommand name={name} command={`berth port-forward ${workspace.name} --tcp ${port}`} /> : <span>{name}</span>;
-}
-
-function NamedCommand({ name, command }: { name: string; command: string }) {
-  return (
-    <div className="named-command">
-      <span>{name}</span>
-      <CopyText text={command} label={`the command for ${name}`} />
     </div>
   );
 }

@@ -117,6 +117,13 @@ resource "coder_agent" "main" {
   os             = data.coder_provisioner.me.os
   arch           = data.coder_provisioner.me.arch
   startup_script = "echo 'Installing ${join(", ", jsondecode(data.coder_parameter.tools.value))}'"
+  metadata {
+    key          = "weather"
+    display_name = "Weather"
+    script       = "echo fair"
+    interval     = 5
+    timeout      = 1
+  }
   display_apps {
     vscode       = true
     ssh_helper   = true
@@ -137,6 +144,14 @@ resource "coder_app" "web" {
   slug         = "web"
   display_name = "Dev server"
   url          = "http://localhost:3000"
+}
+
+resource "coder_app" "log_book" {
+  agent_id     = coder_agent.main.id
+  slug         = "log-book"
+  display_name = "Log book"
+  group        = "On board"
+  command      = "echo \"all is well in $CODER_WORKSPACE_NAME\"; exec sh"
 }
 
 # A build has something to watch.
