@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod build;
+pub mod cron;
 pub mod external_auth;
 pub mod id;
 pub mod lease;
@@ -26,6 +27,7 @@ pub use agent::{AgentStatus, AppHealth, AppSharing, Lifecycle};
 pub use build::{
     AutomaticUpdates, BuildReason, FailureCode, JobStatus, LogLevel, LogSource, Priority, Transition, WorkspaceStatus,
 };
+pub use cron::{Cron, CronError};
 pub use external_auth::ExternalAuth;
 pub use id::{
     AgentId, AppId, BuildId, DryRunId, FileId, OrganizationId, RepairId, TaskId, TemplateId, TokenId, UserId, VersionId,
