@@ -30,6 +30,7 @@ mod relay;
 mod repair;
 mod resume;
 mod schedule;
+mod script;
 mod server;
 mod ssh;
 mod starter;

@@ -23,7 +23,7 @@ pub mod template;
 pub mod timing;
 pub mod variable;
 
-pub use agent::{AgentStatus, AppHealth, AppSharing, Lifecycle};
+pub use agent::{AgentStatus, AppHealth, AppSharing, Lifecycle, ScriptStage, ScriptStatus};
 pub use build::{
     AutomaticUpdates, BuildReason, FailureCode, JobStatus, LogLevel, LogSource, Priority, Transition, WorkspaceStatus,
 };

@@ -39,6 +39,7 @@ mod presence;
 mod queue;
 mod relay;
 mod repair;
+mod report;
 mod route;
 mod runner;
 mod session;

@@ -11,6 +11,7 @@ mod matrix;
 mod parameter;
 mod person;
 mod repair;
+mod report;
 mod socket;
 mod state;
 mod template;
