@@ -21,6 +21,7 @@ mod forward;
 mod freeze;
 mod functions;
 mod harness;
+mod module;
 mod moto;
 mod mux;
 mod network;
