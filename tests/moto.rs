@@ -155,11 +155,16 @@ fn registry_answers() -> bool {
 
 /// The Python of one of the environments that `cargo xtask test` keeps below the target directory.
 pub(crate) fn python(environment: &str) -> Option<PathBuf> {
-    let home = binaries().parent().unwrap().join(environment);
-    let mut environments: Vec<_> = fs::read_dir(home).ok()?.flatten().map(|entry| entry.path()).collect();
-    environments.retain(|environment| environment.join("complete").is_file());
-    environments.sort();
-    Some(environments.pop()?.join("bin/python"))
+    Some(installed(environment)?.join("bin/python"))
+}
+
+/// Where `cargo xtask test` installed something of this name, whole.
+pub(crate) fn installed(name: &str) -> Option<PathBuf> {
+    let home = binaries().parent().unwrap().join(name);
+    let mut versions: Vec<_> = fs::read_dir(home).ok()?.flatten().map(|entry| entry.path()).collect();
+    versions.retain(|version| version.join("complete").is_file());
+    versions.sort();
+    versions.pop()
 }
 
 fn python_in(within: &[String], python: &Path) -> Command {

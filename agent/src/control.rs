@@ -4,8 +4,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use berth_client::{AgentClient, ClientError};
-use berth_wire::agent::{Hello, LifecycleReport, Logs, Manifest, MetadataReport, SessionsAnswer, SessionsRequest};
-use berth_wire::domain::{Lifecycle, Timestamp};
+use berth_wire::agent::{
+    AppHealthReport, Hello, LifecycleReport, Logs, Manifest, MetadataReport, ScriptCompleted, SessionsAnswer, SessionsRequest,
+};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -87,15 +88,18 @@ impl Control {
     }
 
     /// Reports the lifecycle's state, trying until it is heard or refused.
-    pub async fn report(&self, state: Lifecycle, changed_at: Timestamp) {
-        let mut attempts = Attempts::new();
-        while let Err(error) = self.client.lifecycle(&LifecycleReport { state, changed_at }).await {
-            if !may_help(&error) {
-                tracing::warn!(%error, lifecycle = %state, "the lifecycle's state was refused");
-                return;
-            }
-            attempts.failed("lifecycle", &error).await;
-        }
+    pub async fn tell_lifecycle(&self, report: &LifecycleReport) {
+        insist("lifecycle", || self.client.lifecycle(report)).await;
+    }
+
+    /// Tells how a script ran, trying until it is heard or refused.
+    pub async fn tell_script(&self, run: &ScriptCompleted) {
+        insist("script-completed", || self.client.script_completed(run)).await;
+    }
+
+    /// Reports apps whose health changed, trying until it is heard or refused.
+    pub async fn tell_apps(&self, report: &AppHealthReport) {
+        insist("app-health", || self.client.app_health(report)).await;
     }
 
     /// Asks once which of these users may stay. `None` when there is no answer: that is no reason to end anything, and the next question
@@ -140,6 +144,18 @@ impl Control {
             }
         }
         true
+    }
+}
+
+/// Says something until it is heard or refused.
+async fn insist<F: Future<Output = Result<(), ClientError>>>(what: &'static str, say: impl Fn() -> F) {
+    let mut attempts = Attempts::new();
+    while let Err(error) = say().await {
+        if !may_help(&error) {
+            tracing::warn!(%error, request = what, "the control plane refused to hear");
+            return;
+        }
+        attempts.failed(what, &error).await;
     }
 }
 

@@ -8,13 +8,16 @@
 //! SIGTERM -> stop scripts -> every process ended -> off -> Tailnet closed
 //! ```
 
+pub mod app;
 pub mod config;
 pub mod control;
+pub mod cron;
 pub mod identity;
 pub mod lifecycle;
 pub mod log;
 pub mod manifest;
 pub mod metadata;
+pub mod monitor;
 pub mod process;
 pub mod script;
 pub mod ssh;
@@ -35,7 +38,6 @@ use tokio_util::task::AbortOnDropHandle;
 
 use config::Config;
 use control::{Control, ControlError};
-use lifecycle::LifecycleReporter;
 use process::Processes;
 use script::ScriptRunner;
 use ssh::{Server, SshConfig};
@@ -115,6 +117,20 @@ fn own<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> Abo
     AbortOnDropHandle::new(tokio::task::spawn(task))
 }
 
+/// Runs what the template asks for, until dropped: the scripts of the start, then those on a schedule; metadata, apps and monitors all the while.
+async fn work(runner: &ScriptRunner, control: &Control, manifest: &Manifest) {
+    let scripts = async {
+        lifecycle::start(runner, &manifest.scripts).await;
+        cron::run(runner, &manifest.scripts).await;
+    };
+    tokio::join!(
+        scripts,
+        metadata::run(runner, control, &manifest.metadata),
+        app::run(control, &manifest.apps),
+        monitor::run(&runner.log, manifest.agent_id, &manifest.monitors),
+    );
+}
+
 /// An agent that has its manifest.
 struct Agent {
     config: Config,
@@ -159,11 +175,7 @@ impl Agent {
         let (reporter, lifecycle_shipper) = lifecycle::channel(Arc::clone(control));
         let shipping = own(async move { tokio::join!(log_shipper.run(), lifecycle_shipper.run()) });
         let sessions = manifest::sessions(&self.config, manifest);
-        let runner = ScriptRunner { config: self.config.clone(), sessions, processes: self.processes.clone(), log };
-        let starting = async {
-            let scripts = lifecycle::start(&reporter, &runner, &manifest.scripts);
-            tokio::join!(scripts, metadata::run(&runner, control, &manifest.metadata));
-        };
+        let runner = ScriptRunner { config: self.config.clone(), sessions, processes: self.processes.clone(), log, reporter };
         let apply = |manifest: &Manifest| {
             self.server.set_sessions(manifest::sessions(&self.config, manifest));
             key_sender.send_replace(manifest::ticket_key(manifest));
@@ -173,9 +185,9 @@ impl Agent {
             error = tunnel::stay_connected(&tunnel, control, apply) => Err(error.into()),
             error = visitor::watch(&tunnel.visitors, control, self.config.recheck, is_news) => Err(error.into()),
             () = stop.soon.cancelled() => Ok(()),
-            () = starting => Ok(()),
+            () = work(&runner, control, manifest) => Ok(()),
         };
-        self.end((reporter, runner), manifest, (stop, ended.is_ok())).await;
+        self.end(runner, manifest, (stop, ended.is_ok())).await;
         // Clients that would come back are told that there is nothing to come back to.
         tokio::time::timeout(LAST_WORDS, tailnet.resumables().end(Reason::Stopped)).await.ok();
         tokio::time::timeout(LAST_WORDS, shipping).await.ok();
@@ -183,15 +195,10 @@ impl Agent {
     }
 
     /// Stop scripts, then every process, then the last report. A replaced agent has no say any more: it only ends its processes.
-    async fn end(
-        &self,
-        (reporter, runner): (LifecycleReporter, ScriptRunner),
-        manifest: &Manifest,
-        (stop, in_order): (&Stop, bool),
-    ) {
+    async fn end(&self, runner: ScriptRunner, manifest: &Manifest, (stop, in_order): (&Stop, bool)) {
         let orderly = async {
             let last = match in_order {
-                true => Some(lifecycle::stop(&reporter, &runner, &manifest.scripts).await),
+                true => Some(lifecycle::stop(&runner, &manifest.scripts).await),
                 false => None,
             };
             let killed = self.processes.end_all(END_GRACE).await;
@@ -205,7 +212,7 @@ impl Agent {
                 None
             }
         };
-        last.into_iter().for_each(|state| reporter.tell(state));
+        last.into_iter().for_each(|state| runner.reporter.tell(state));
         tokio::time::timeout(LAST_WORDS, self.server.drained()).await.ok();
     }
 }

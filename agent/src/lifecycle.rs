@@ -1,4 +1,4 @@
-//! How far the agent's start or end is, told to the control plane in order.
+//! How far the agent's start or end is, and how its scripts ran, told to the control plane in the order in which it happened.
 //!
 //! ```text
 //! starting ──┬── ready            shutting_down ──┬── off
@@ -8,69 +8,91 @@
 
 use std::sync::Arc;
 
-use berth_wire::domain::{Lifecycle, Timestamp};
+use berth_wire::agent::{LifecycleReport, ScriptCompleted};
+use berth_wire::domain::{Lifecycle, ScriptStage, ScriptStatus, Timestamp};
 use berth_wire::runner::Script;
 use tokio::sync::mpsc;
 
 use crate::control::Control;
-use crate::script::{Outcome, ScriptRunner};
+use crate::script::ScriptRunner;
 
-/// Tells states, in the order they happened. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct LifecycleReporter {
-    states: mpsc::UnboundedSender<(Lifecycle, Timestamp)>,
+/// Something that happened once and is told once.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    State(LifecycleReport),
+    Script(ScriptCompleted),
 }
 
-/// Sends the told states on.
+/// Tells what happened. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LifecycleReporter {
+    events: mpsc::UnboundedSender<Event>,
+}
+
+/// Sends on what was told.
 #[derive(Debug)]
 pub struct LifecycleShipper {
-    states: mpsc::UnboundedReceiver<(Lifecycle, Timestamp)>,
+    events: mpsc::UnboundedReceiver<Event>,
     control: Arc<Control>,
 }
 
-/// A reporter, and its other end to be [run](LifecycleShipper::run). Unbounded, and yet small: an agent has at most five states in its life.
+/// A reporter, and its other end to be [run](LifecycleShipper::run). Unbounded, and yet small: an agent has at most five states in its life, and
+/// its start and stop scripts run once.
 pub fn channel(control: Arc<Control>) -> (LifecycleReporter, LifecycleShipper) {
-    let (sender, states) = mpsc::unbounded_channel();
-    (LifecycleReporter { states: sender }, LifecycleShipper { states, control })
+    let (sender, events) = mpsc::unbounded_channel();
+    (LifecycleReporter { events: sender }, LifecycleShipper { events, control })
 }
 
 impl LifecycleReporter {
     /// Tells that the agent is in this state from now on.
     pub fn tell(&self, state: Lifecycle) {
         tracing::info!(lifecycle = %state, "the agent's lifecycle");
-        self.states.send((state, Timestamp::now())).ok();
+        self.events.send(Event::State(LifecycleReport { state, changed_at: Timestamp::now() })).ok();
+    }
+
+    /// Tells how a script ran. Of runs on a schedule the control plane keeps nothing: they are not told.
+    pub fn ran(&self, run: ScriptCompleted) {
+        if run.stage != ScriptStage::Cron {
+            self.events.send(Event::Script(run)).ok();
+        }
     }
 }
 
 impl LifecycleShipper {
-    /// Sends states until every reporter is gone and all of them are heard.
+    /// Sends on until every reporter is gone and all is heard.
     pub async fn run(mut self) {
-        while let Some((state, changed_at)) = self.states.recv().await {
-            self.control.report(state, changed_at).await;
+        while let Some(event) = self.events.recv().await {
+            match event {
+                Event::State(report) => self.control.tell_lifecycle(&report).await,
+                Event::Script(run) => self.control.tell_script(&run).await,
+            }
         }
     }
 }
 
 /// Runs the scripts of the start. An agent without any is ready at once.
-pub async fn start(reporter: &LifecycleReporter, runner: &ScriptRunner, scripts: &[Script]) {
+pub async fn start(runner: &ScriptRunner, scripts: &[Script]) {
     let scripts: Vec<&Script> = scripts.iter().filter(|script| script.run_on_start).collect();
     if !scripts.is_empty() {
-        reporter.tell(Lifecycle::Starting);
+        runner.reporter.tell(Lifecycle::Starting);
     }
-    reporter.tell(match runner.run_all(&scripts).await {
-        Outcome::Succeeded => Lifecycle::Ready,
-        Outcome::TimedOut => Lifecycle::StartTimeout,
-        Outcome::Failed => Lifecycle::StartError,
-    });
+    let ended = runner.run_all(&scripts, ScriptStage::Start).await;
+    runner.reporter.tell(worst(&ended, [Lifecycle::Ready, Lifecycle::StartTimeout, Lifecycle::StartError]));
 }
 
 /// Runs the scripts of the end and answers with the state to tell last.
-pub async fn stop(reporter: &LifecycleReporter, runner: &ScriptRunner, scripts: &[Script]) -> Lifecycle {
-    reporter.tell(Lifecycle::ShuttingDown);
+pub async fn stop(runner: &ScriptRunner, scripts: &[Script]) -> Lifecycle {
+    runner.reporter.tell(Lifecycle::ShuttingDown);
     let scripts: Vec<&Script> = scripts.iter().filter(|script| script.run_on_stop).collect();
-    match runner.run_all(&scripts).await {
-        Outcome::Succeeded => Lifecycle::Off,
-        Outcome::TimedOut => Lifecycle::ShutdownTimeout,
-        Outcome::Failed => Lifecycle::ShutdownError,
+    let ended = runner.run_all(&scripts, ScriptStage::Stop).await;
+    worst(&ended, [Lifecycle::Off, Lifecycle::ShutdownTimeout, Lifecycle::ShutdownError])
+}
+
+/// The state that follows from how all scripts ended: well, late, or in failure, which is the worst.
+fn worst(ended: &[ScriptStatus], [well, late, failed]: [Lifecycle; 3]) -> Lifecycle {
+    match ended {
+        ended if ended.contains(&ScriptStatus::ExitFailure) => failed,
+        ended if ended.contains(&ScriptStatus::TimedOut) => late,
+        _ => well,
     }
 }

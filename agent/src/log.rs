@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use berth_wire::agent::{Line, Logs};
@@ -29,19 +30,22 @@ const READ_BYTES: usize = 16 << 10;
 #[derive(Clone, Debug)]
 pub struct LogSender {
     lines: mpsc::Sender<(Uuid, Line)>,
+    lost: Arc<AtomicUsize>,
 }
 
 /// Sends lines on to the control plane.
 #[derive(Debug)]
 pub struct LogShipper {
     lines: mpsc::Receiver<(Uuid, Line)>,
+    lost: Arc<AtomicUsize>,
     control: Arc<Control>,
 }
 
 /// A log: one end to write to, one to be [run](LogShipper::run).
 pub fn channel(control: Arc<Control>) -> (LogSender, LogShipper) {
     let (sender, lines) = mpsc::channel(LINES_WAITING_MAX);
-    (LogSender { lines: sender }, LogShipper { lines, control })
+    let lost = Arc::<AtomicUsize>::default();
+    (LogSender { lines: sender, lost: Arc::clone(&lost) }, LogShipper { lines, lost, control })
 }
 
 impl LogSender {
@@ -49,7 +53,7 @@ impl LogSender {
     pub fn line(&self, source: Uuid, level: LogLevel, output: String) {
         let line = Line { created_at: Timestamp::now(), level, output };
         if self.lines.try_send((source, line)).is_err() {
-            tracing::debug!(%source, "a log line found no room");
+            self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -77,8 +81,14 @@ impl LogShipper {
         let mut waiting = VecDeque::new();
         let mut is_wanted = true;
         while let Some(first) = self.lines.recv().await {
+            let source = first.0;
             waiting.push_back(first);
             self.gather(&mut waiting).await;
+            let lost = self.lost.swap(0, Ordering::Relaxed);
+            if lost > 0 {
+                let output = format!("{lost} lines came faster than they could be sent and are not kept");
+                waiting.push_back((source, Line { created_at: Timestamp::now(), level: LogLevel::Warn, output }));
+            }
             while let Some(logs) = next_batch(&mut waiting) {
                 is_wanted = is_wanted && self.control.send_logs(&logs).await;
             }

@@ -72,6 +72,7 @@ fn agent_variables(config: &Config, manifest: &Manifest) -> BTreeMap<String, Str
 #[cfg(test)]
 pub(crate) mod tests {
     use berth_wire::domain::Secret;
+    use berth_wire::runner::Monitors;
     use uuid::Uuid;
 
     use super::*;
@@ -90,6 +91,8 @@ pub(crate) mod tests {
             motd_file: String::new(),
             scripts: Vec::new(),
             metadata: Vec::new(),
+            apps: Vec::new(),
+            monitors: Monitors::default(),
             relay: Relay { url: "http://127.0.0.1:1".to_owned(), others: Vec::new(), token: Secret::new("t".to_owned()) },
             ticket_key: String::new(),
             ticket_key_id: String::new(),
@@ -110,6 +113,39 @@ pub(crate) mod tests {
             path("TMPDIR", home),
         ];
         Config::read(pairs.into_iter().chain([("PATH".into(), search)]).collect()).unwrap()
+    }
+
+    /// What scripts of modules and their authors' guides use, by the names they know and by ours.
+    #[test]
+    fn every_session_has_what_modules_look_for_and_nobody_changes_it() {
+        let home = tempfile::tempdir().unwrap();
+        let config = config(home.path());
+        let template =
+            ["CODER_WORKSPACE_NAME", "CODER_SCRIPT_BIN_DIR", "CODER", "BERTH_AGENT_URL", "CS_DISABLE_GETTING_STARTED_OVERRIDE"];
+        let env = template.iter().map(|name| ((*name).to_owned(), "the template's".to_owned())).collect();
+        let found = sessions(&config, &Manifest { env, ..manifest() }).surroundings();
+        let programs = config.script_programs().display().to_string();
+        let workspace = Uuid::from_u128(2).to_string();
+        for (name, expected) in [
+            ("WORKSPACE_NAME", "dev"),
+            ("WORKSPACE_ID", &workspace),
+            ("WORKSPACE_AGENT_NAME", "main"),
+            ("WORKSPACE_OWNER_NAME", "ada"),
+            ("AGENT_URL", "http://127.0.0.1:3000/"),
+            ("AGENT_TOKEN", "secret"),
+        ] {
+            for name in [format!("CODER_{name}"), format!("BERTH_{name}")] {
+                assert_eq!(found.variables.get(std::ffi::OsStr::new(&name)).unwrap(), expected, "{name}");
+            }
+        }
+        for (name, expected) in [
+            ("CODER", "true"),
+            ("BERTH", "true"),
+            ("CODER_SCRIPT_BIN_DIR", &programs),
+            ("CS_DISABLE_GETTING_STARTED_OVERRIDE", "1"),
+        ] {
+            assert_eq!(found.variables.get(std::ffi::OsStr::new(name)).unwrap(), expected, "{name}");
+        }
     }
 
     #[test]

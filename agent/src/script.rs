@@ -8,8 +8,9 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use berth_wire::domain::LogLevel;
+use berth_wire::agent::ScriptCompleted;
 use berth_wire::domain::limit::METADATA_VALUE_BYTES_MAX;
+use berth_wire::domain::{LogLevel, ScriptStage, ScriptStatus, Timestamp};
 use berth_wire::runner::Script;
 use futures_util::future::join_all;
 use nix::sys::signal::Signal;
@@ -19,6 +20,7 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::identity::private_directory;
+use crate::lifecycle::LifecycleReporter;
 use crate::log::LogSender;
 use crate::process::{Processes, Running, signal_group};
 use crate::ssh::{SessionEnvironment, resolve_path};
@@ -29,15 +31,14 @@ const INTERRUPT_GRACE: Duration = Duration::from_secs(10);
 /// How long a background child may hold a script's output open after the script has ended.
 const PIPES_GRACE: Duration = Duration::from_secs(10);
 
-/// How a script ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Outcome {
-    /// With exit code 0.
-    Succeeded,
-    /// It took longer than its limit and was ended.
-    TimedOut,
-    /// With another code, by a signal, or it did not start.
-    Failed,
+/// What stands for the exit code of a script that has none.
+const NO_EXIT_CODE: i32 = 255;
+
+/// How a script ended, and what its log should say of that.
+struct Ended {
+    status: ScriptStatus,
+    exit_code: i32,
+    text: Option<String>,
 }
 
 /// Runs scripts.
@@ -51,27 +52,32 @@ pub struct ScriptRunner {
     pub processes: Processes,
     /// Where their output goes.
     pub log: LogSender,
+    /// Where it is told how they ran.
+    pub reporter: LifecycleReporter,
 }
 
 impl ScriptRunner {
-    /// Runs all of `scripts` side by side and answers with the worst outcome.
-    pub async fn run_all(&self, scripts: &[&Script]) -> Outcome {
-        join_all(scripts.iter().map(|script| self.run(script))).await.into_iter().max().unwrap_or(Outcome::Succeeded)
+    /// Runs all of `scripts` side by side and answers how each ended.
+    pub async fn run_all(&self, scripts: &[&Script], stage: ScriptStage) -> Vec<ScriptStatus> {
+        join_all(scripts.iter().map(|script| self.run(script, stage))).await
     }
 
-    /// Runs one script to its end; its outcome is also a line in its log.
-    pub async fn run(&self, script: &Script) -> Outcome {
+    /// Runs one script to its end and reports it; an end that is not good is also a line in its log.
+    pub async fn run(&self, script: &Script, stage: ScriptStage) -> ScriptStatus {
+        let started_at = Timestamp::now();
         let limit = (script.timeout_seconds > 0).then(|| Duration::from_secs(script.timeout_seconds));
-        let (outcome, text) = match self.start(script) {
+        let Ended { status, exit_code, text } = match self.start(script) {
             Ok((running, log_file)) => self.finish(script, running, (log_file, limit)).await,
-            Err(error) => (Outcome::Failed, Some(format!("the script did not start: {error}"))),
+            Err(error) => Ended::badly(format!("the script did not start: {error}")),
         };
         if let Some(text) = text {
-            let level = if outcome == Outcome::Succeeded { LogLevel::Warn } else { LogLevel::Error };
+            let level = if status == ScriptStatus::PipesLeftOpen { LogLevel::Warn } else { LogLevel::Error };
             self.log.line(script.id, level, text);
         }
-        tracing::info!(script.id = %script.id, script.name = script.display_name, ?outcome, "a script ended");
-        outcome
+        tracing::info!(script.id = %script.id, script.name = script.display_name, %stage, %status, exit_code, "a script ended");
+        let ended_at = Timestamp::now();
+        self.reporter.ran(ScriptCompleted { script_id: script.id, started_at, ended_at, exit_code, stage, status });
+        status
     }
 
     /// Runs a line in the user's shell: what it printed, or why it said nothing.
@@ -139,12 +145,7 @@ impl ScriptRunner {
     }
 
     /// Waits for the end, the limit, and the output, in that order.
-    async fn finish(
-        &self,
-        script: &Script,
-        mut running: Running,
-        (log_file, limit): (File, Option<Duration>),
-    ) -> (Outcome, Option<String>) {
+    async fn finish(&self, script: &Script, mut running: Running, (log_file, limit): (File, Option<Duration>)) -> Ended {
         let log_file = Mutex::new(log_file);
         let tee = |bytes: &[u8]| {
             // The copy on disk is a convenience; a full disk must not stop the script.
@@ -175,7 +176,7 @@ impl ScriptRunner {
             }
         };
         let is_held = !is_drained && timeout(PIPES_GRACE, output).await.is_err();
-        verdict(ended, is_held)
+        Ended::of(ended, is_held)
     }
 }
 
@@ -195,15 +196,27 @@ async fn end(running: &mut Running, limit: Option<Duration>) -> Option<io::Resul
     None
 }
 
-fn verdict(ended: Option<io::Result<ExitStatus>>, is_held: bool) -> (Outcome, Option<String>) {
-    match ended {
-        None => (Outcome::TimedOut, Some("the script took longer than its time limit and was ended".to_owned())),
-        Some(Ok(status)) if status.success() && is_held => {
-            (Outcome::Succeeded, Some("the script ended, but left its output open in the background".to_owned()))
+impl Ended {
+    fn badly(text: String) -> Ended {
+        Ended { status: ScriptStatus::ExitFailure, exit_code: NO_EXIT_CODE, text: Some(text) }
+    }
+
+    fn of(exit: Option<io::Result<ExitStatus>>, is_held: bool) -> Ended {
+        let late = "the script took longer than its time limit and was ended";
+        let held = "the script ended, but left its output open in the background";
+        match exit {
+            None => Ended { status: ScriptStatus::TimedOut, ..Ended::badly(late.to_owned()) },
+            Some(Ok(exit)) if exit.success() => {
+                let (status, text) =
+                    if is_held { (ScriptStatus::PipesLeftOpen, Some(held.to_owned())) } else { (ScriptStatus::Ok, None) };
+                Ended { status, exit_code: 0, text }
+            }
+            Some(Ok(exit)) => {
+                let exit_code = exit.code().unwrap_or(NO_EXIT_CODE);
+                Ended { exit_code, ..Ended::badly(format!("the script failed: {exit}")) }
+            }
+            Some(Err(error)) => Ended::badly(format!("the script's end was not seen: {error}")),
         }
-        Some(Ok(status)) if status.success() => (Outcome::Succeeded, None),
-        Some(Ok(status)) => (Outcome::Failed, Some(format!("the script failed: {status}"))),
-        Some(Err(error)) => (Outcome::Failed, Some(format!("the script's end was not seen: {error}"))),
     }
 }
 
@@ -221,7 +234,10 @@ fn interpreter(script: &str, shell: &Path) -> Command {
     }
 }
 
+/// Written beside and renamed: a shell that still reads the one before, which began at another time, reads it to its end.
 fn write_private(file: &Path, text: &[u8]) -> io::Result<()> {
-    let mut created = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o700).open(file)?;
-    created.write_all(text)
+    let beside = file.with_extension("new");
+    let mut created = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o700).open(&beside)?;
+    created.write_all(text)?;
+    fs::rename(beside, file)
 }

@@ -8,6 +8,8 @@
     reason = "helpers of tests; clippy only knows the tests themselves"
 )]
 
+#[path = "agent/inside.rs"]
+mod inside;
 #[path = "agent/plane.rs"]
 mod plane;
 #[path = "agent/start.rs"]

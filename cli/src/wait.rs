@@ -234,10 +234,10 @@ impl Scripts {
     }
 }
 
-/// Whether an agent's template wants its start scripts to have ended before anyone comes.
+/// Whether an agent's template wants its start scripts to have ended before anyone comes: the one of the agent, or any of its `coder_script`s.
 #[must_use]
 pub fn is_blocking(agent: &Agent) -> bool {
-    agent.startup_script_behavior == "blocking"
+    agent.startup_script_behavior == "blocking" || agent.scripts.iter().any(|script| script.start_blocks_login)
 }
 
 /// Waits until an agent can be reached, and for its start scripts if that is wanted. `typed` names the workspace in what is said.

@@ -155,6 +155,9 @@ resource "docker_container" "workspace" {
   memory   = data.coder_parameter.memory.value * 1024
   init     = true # reaps what programs leave behind
 
+  # How long the agent, its stop scripts and all that runs in the workspace may take to end by themselves; without it they are killed.
+  destroy_grace_seconds = 30
+
   entrypoint = ["sh", "-c", coder_agent.main.init_script]
   env        = ["CODER_AGENT_TOKEN=${coder_agent.main.token}", "HOME=/home/${local.user}"]
 

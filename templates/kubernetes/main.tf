@@ -219,7 +219,7 @@ resource "kubernetes_deployment_v1" "workspace" {
         hostname                         = data.coder_workspace.me.name
         automount_service_account_token  = false # a developer has no rights in the cluster
         enable_service_links             = false
-        termination_grace_period_seconds = 10
+        termination_grace_period_seconds = 30 # for the agent, its stop scripts and all that runs in the workspace
 
         security_context {
           run_as_user            = 1000

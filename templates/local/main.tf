@@ -81,6 +81,9 @@ resource "berth_process" "workspace" {
   command = ["sh", "-c", coder_agent.main.init_script]
   dir     = berth_directory.home.path
 
+  # How long the agent, its stop scripts and all that runs in the workspace may take to end by themselves.
+  stop_grace_seconds = 30
+
   env = {
     CODER_AGENT_TOKEN = coder_agent.main.token
     HOME              = berth_directory.home.path

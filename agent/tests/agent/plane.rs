@@ -13,9 +13,12 @@ use axum::{Json, Router};
 use berth_net::{Identity, Tailnet, TailnetConfig};
 use berth_relay::{RelayConfig, serve};
 use berth_wire::ErrorBody;
-use berth_wire::agent::{Hello, LifecycleReport, Logs, Manifest, Relay, SessionsAnswer, SessionsRequest, Ticket};
-use berth_wire::domain::{Lifecycle, LogLevel, Secret, Timestamp};
-use berth_wire::runner::Script;
+use berth_wire::agent::{
+    AppHealthReport, CheckedApp, Hello, LifecycleReport, Logs, Manifest, Relay, ScriptCompleted, SessionsAnswer, SessionsRequest,
+    Ticket,
+};
+use berth_wire::domain::{AppHealth, Lifecycle, LogLevel, Secret, Timestamp};
+use berth_wire::runner::{Monitors, Script};
 use berth_wire::ticket::{RelayRole, SigningKey};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -35,6 +38,10 @@ pub(crate) struct Heard {
     pub(crate) hellos: Vec<Hello>,
     states: Vec<Lifecycle>,
     logs: Vec<Logs>,
+    /// How scripts ran.
+    pub(crate) runs: Vec<ScriptCompleted>,
+    /// What was said of apps, in order.
+    pub(crate) healths: Vec<(Uuid, AppHealth)>,
     /// Whom the agent asked about, and who may not stay.
     pub(crate) asked: Vec<Uuid>,
     pub(crate) unwelcome: Vec<Uuid>,
@@ -51,6 +58,7 @@ pub(crate) struct Plane {
     pub(crate) heard: Arc<Mutex<Heard>>,
     pub(crate) key: SigningKey,
     scripts: Vec<Script>,
+    apps: Vec<CheckedApp>,
     serving: Option<(CancellationToken, AbortOnDropHandle<()>)>,
 }
 
@@ -58,6 +66,7 @@ pub(crate) struct Plane {
 struct Shared {
     heard: Arc<Mutex<Heard>>,
     scripts: Arc<Vec<Script>>,
+    apps: Arc<Vec<CheckedApp>>,
     key: SigningKey,
     address: SocketAddr,
 }
@@ -109,6 +118,8 @@ fn manifest(shared: &Shared, relay: Relay) -> Manifest {
         motd_file: String::new(),
         scripts: shared.scripts.to_vec(),
         metadata: Vec::new(),
+        apps: shared.apps.to_vec(),
+        monitors: Monitors::default(),
         relay,
         ticket_key: verifying.public,
         ticket_key_id: verifying.id,
@@ -119,6 +130,14 @@ fn manifest(shared: &Shared, relay: Relay) -> Manifest {
 
 impl Plane {
     pub(crate) async fn start(scripts: Vec<Script>, refusals: &[(StatusCode, &'static str)]) -> Plane {
+        Plane::start_with((scripts, Vec::new()), refusals).await
+    }
+
+    /// One whose template has apps, too.
+    pub(crate) async fn start_with(
+        (scripts, apps): (Vec<Script>, Vec<CheckedApp>),
+        refusals: &[(StatusCode, &'static str)],
+    ) -> Plane {
         let heard = Heard { refusals: refusals.iter().rev().copied().collect(), ..Heard::default() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut plane = Plane {
@@ -127,6 +146,7 @@ impl Plane {
             heard: Arc::new(Mutex::new(heard)),
             key: SigningKey::new([7; 32]),
             scripts,
+            apps,
             serving: None,
         };
         plane.serve_on(listener);
@@ -134,8 +154,8 @@ impl Plane {
     }
 
     fn serve_on(&mut self, listener: TcpListener) {
-        let (heard, scripts) = (Arc::clone(&self.heard), Arc::new(self.scripts.clone()));
-        let router = router(Shared { heard, scripts, key: self.key.clone(), address: self.address });
+        let (heard, scripts, apps) = (Arc::clone(&self.heard), Arc::new(self.scripts.clone()), Arc::new(self.apps.clone()));
+        let router = router(Shared { heard, scripts, apps, key: self.key.clone(), address: self.address });
         let relay = berth_relay::Relay::new(RelayConfig::new(berth_relay::Keys::fixed(vec![self.key.verifying()])));
         let drain = CancellationToken::new();
         let task = tokio::task::spawn(serve(listener, router, relay, drain.clone()));
@@ -207,6 +227,11 @@ impl Plane {
         self.heard.lock().unwrap().states.clone()
     }
 
+    /// How one script ran, each time it was told.
+    pub(crate) fn runs(&self, script: &Script) -> Vec<ScriptCompleted> {
+        self.heard.lock().unwrap().runs.iter().filter(|run| run.script_id == script.id).copied().collect()
+    }
+
     /// The lines of one script.
     pub(crate) fn lines(&self, script: &Script) -> Vec<(LogLevel, String)> {
         let heard = self.heard.lock().unwrap();
@@ -231,6 +256,20 @@ fn router(shared: Shared) -> Router {
             &format!("{me}/logs"),
             patch(async |State(shared): State<Shared>, Json(logs): Json<Logs>| {
                 shared.heard.lock().unwrap().logs.push(logs);
+                StatusCode::NO_CONTENT
+            }),
+        )
+        .route(
+            &format!("{me}/script-completed"),
+            post(async |State(shared): State<Shared>, Json(run): Json<ScriptCompleted>| {
+                shared.heard.lock().unwrap().runs.push(run);
+                StatusCode::NO_CONTENT
+            }),
+        )
+        .route(
+            &format!("{me}/app-health"),
+            post(async |State(shared): State<Shared>, Json(report): Json<AppHealthReport>| {
+                shared.heard.lock().unwrap().healths.extend(report.healths);
                 StatusCode::NO_CONTENT
             }),
         )

@@ -9,11 +9,12 @@ use crate::{
 use berth_client::Client;
 use berth_wire::{
     build::{Build, Timings},
-    domain::Timestamp,
+    domain::{ScriptStatus, Timestamp},
     workspace::Workspace,
 };
 use clap::{Args, Subcommand};
 use comfy_table::Table;
+use std::borrow::Cow;
 
 /// What to do with builds.
 #[derive(Debug, Args)]
@@ -123,23 +124,27 @@ fn listed(builds: &[Build], now: Timestamp) -> Table {
 fn times(build: &Build, timings: &Timings) -> Table {
     let mut table = table(["stage", "what", "action", "after", "took"]);
     let asked = build.job.created_at;
-    let mut rows = Vec::new();
+    let mut rows: Vec<(Timestamp, Timestamp, &str, Cow<'_, str>, &str)> = Vec::new();
     if let Some(started) = build.job.started_at {
-        rows.push((asked, started, "queue", "runner", "start"));
+        rows.push((asked, started, "queue", "runner".into(), "start"));
     }
     for timing in &timings.provisioner_timings {
         let what = if timing.source == timing.resource { "(all)" } else { timing.resource.as_str() };
-        rows.push((timing.started_at, timing.ended_at, timing.stage.as_str(), what, timing.action.as_str()));
+        rows.push((timing.started_at, timing.ended_at, timing.stage.as_str(), what.into(), timing.action.as_str()));
     }
     for timing in &timings.agent_connection_timings {
-        rows.push((timing.started_at, timing.ended_at, timing.stage.as_str(), timing.workspace_agent_name.as_str(), "connect"));
+        let agent = timing.workspace_agent_name.as_str();
+        rows.push((timing.started_at, timing.ended_at, timing.stage.as_str(), agent.into(), "connect"));
     }
     for timing in &timings.agent_script_timings {
-        rows.push((timing.started_at, timing.ended_at, "scripts", timing.workspace_agent_name.as_str(), timing.stage.as_str()));
+        let what = format!("{}: {}", timing.workspace_agent_name, timing.display_name);
+        // A run that went well says why it ran, any other how it ended.
+        let action = if timing.status == ScriptStatus::Ok { timing.stage.as_str() } else { timing.status.as_str() };
+        rows.push((timing.started_at, timing.ended_at, "scripts", what.into(), action));
     }
     rows.sort_by_key(|row| row.0);
     for (started, ended, stage, what, action) in rows {
-        table.add_row([stage.to_owned(), what.to_owned(), action.to_owned(), took(asked, started), took(started, ended)]);
+        table.add_row([stage.to_owned(), what.into_owned(), action.to_owned(), took(asked, started), took(started, ended)]);
     }
     table
 }

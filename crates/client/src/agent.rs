@@ -3,7 +3,8 @@
 use crate::{Client, Follow, Result, follow, http::segment};
 use berth_wire::{
     agent::{
-        AgentLog, Hello, LifecycleReport, Logs, Manifest, MetadataReport, SessionsAnswer, SessionsRequest, Ticket, TicketRequest,
+        AgentLog, AppHealthReport, Hello, LifecycleReport, Logs, Manifest, MetadataReport, ScriptCompleted, SessionsAnswer,
+        SessionsRequest, Ticket, TicketRequest,
     },
     domain::Secret,
     resource::Agent,
@@ -94,6 +95,22 @@ impl AgentClient {
     /// Any [`crate::ClientError`].
     pub async fn metadata(&self, report: &MetadataReport) -> Result<()> {
         self.0.done(self.0.request(Method::POST, &["workspaceagents", "me", "metadata"]).json(report)).await
+    }
+
+    /// Tells how a script ran.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn script_completed(&self, run: &ScriptCompleted) -> Result<()> {
+        self.0.done(self.0.request(Method::POST, &["workspaceagents", "me", "script-completed"]).json(run)).await
+    }
+
+    /// Reports apps whose health changed.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn app_health(&self, report: &AppHealthReport) -> Result<()> {
+        self.0.done(self.0.request(Method::POST, &["workspaceagents", "me", "app-health"]).json(report)).await
     }
 
     /// Appends lines to the agent's log; 413 when it is full.

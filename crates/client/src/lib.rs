@@ -25,7 +25,7 @@ pub use agent::AgentClient;
 pub use error::ClientError;
 pub use follow::Follow;
 pub use http::Client;
-pub use probe::{Certificate, CertificateError, Heard, certificate};
+pub use probe::{AppProbe, Certificate, CertificateError, Heard, certificate};
 pub use runner::RunnerClient;
 pub use tls::config as tls_config;
 pub use workspace::WorkspacesQuery;

@@ -71,6 +71,36 @@ pub enum CertificateError {
     Setup(#[from] ClientError),
 }
 
+/// Asks web apps near this process whether they answer. No proxy is asked, no redirect followed, and no connection kept.
+#[derive(Debug, Clone)]
+pub struct AppProbe(reqwest::Client);
+
+impl AppProbe {
+    /// Makes no request. Reads the machine's root certificates if an app is asked by `https`.
+    ///
+    /// # Errors
+    /// [`ClientError::Setup`].
+    pub fn new(encrypted: bool) -> Result<Self> {
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::config(encrypted)?)
+            .user_agent("berth-agent")
+            .redirect(reqwest::redirect::Policy::none())
+            .pool_max_idle_per_host(0)
+            .no_proxy()
+            .build();
+        http.map(Self).map_err(|error| ClientError::Setup(Box::new(error)))
+    }
+
+    /// The status that an app answers to a `GET`; its body is not read.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`], also when there is no answer within the time.
+    pub async fn status(&self, url: &str, within: Duration) -> Result<u16> {
+        let answer = self.0.get(url).timeout(within).send().await;
+        answer.map(|answer| answer.status().as_u16()).map_err(|error| ClientError::from_reqwest(url, &error))
+    }
+}
+
 impl Client {
     /// `GET` of a path of the deployment, not below `/api/v2`, and without the token; an error only when there is no answer.
     ///

@@ -77,3 +77,29 @@ words! {
         Unhealthy = "unhealthy",
     }
 }
+
+words! {
+    /// Why a script ran.
+    ScriptStage {
+        /// The agent had started.
+        Start = "start",
+        /// The agent was told to end.
+        Stop = "stop",
+        /// Its schedule said so.
+        Cron = "cron",
+    }
+}
+
+words! {
+    /// How a script ended.
+    ScriptStatus {
+        /// With exit code 0.
+        Ok = "ok",
+        /// With another code, by a signal, or it did not start.
+        ExitFailure = "exit_failure",
+        /// It took longer than its limit and was ended.
+        TimedOut = "timed_out",
+        /// With exit code 0, but what it left in the background held its output open.
+        PipesLeftOpen = "pipes_left_open",
+    }
+}

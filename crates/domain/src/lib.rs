@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod app;
 pub mod build;
+pub mod cron;
 pub mod external_auth;
 pub mod id;
 pub mod lease;
@@ -23,11 +24,12 @@ pub mod template;
 pub mod timing;
 pub mod variable;
 
-pub use agent::{AgentStatus, AppHealth, AppSharing, Lifecycle};
+pub use agent::{AgentStatus, AppHealth, AppSharing, Lifecycle, ScriptStage, ScriptStatus};
 pub use app::{AppAddress, AppAddressError, AppName};
 pub use build::{
     AutomaticUpdates, BuildReason, FailureCode, JobStatus, LogLevel, LogSource, Priority, Transition, WorkspaceStatus,
 };
+pub use cron::{Cron, CronError};
 pub use external_auth::ExternalAuth;
 pub use id::{
     AgentId, AppId, BuildId, DryRunId, FileId, OrganizationId, RepairId, TaskId, TemplateId, TokenId, UserId, VersionId,

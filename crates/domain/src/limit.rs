@@ -91,5 +91,7 @@ pub const DRY_RUN_SECONDS: i64 = 24 * 3600;
 
 /// The most metadata blocks of one agent.
 pub const METADATA_BLOCKS_MAX: usize = 100;
+/// The most volumes whose use one agent watches.
+pub const VOLUME_MONITORS_MAX: usize = 32;
 /// The longest value of a metadata block; more is cut off.
 pub const METADATA_VALUE_BYTES_MAX: usize = 2048;

@@ -1,8 +1,10 @@
 //! Agents: one row each beside their workspace's, so that one Query reads a workspace with its agents.
 
-use berth_domain::{AgentId, BuildId, Lifecycle, Timestamp, TokenHash, Transition, UserId, Username, WorkspaceId, WorkspaceName};
+use berth_domain::{
+    AgentId, AppHealth, BuildId, Lifecycle, Timestamp, TokenHash, Transition, UserId, Username, WorkspaceId, WorkspaceName,
+};
 use berth_wire::{
-    agent::{Hello, LifecycleReport},
+    agent::{AppHealthReport, Hello, LifecycleReport, ScriptCompleted},
     runner,
 };
 use serde::{Deserialize, Serialize};
@@ -57,6 +59,12 @@ pub struct Agent {
     pub expanded_directory: String,
     /// When it first said hello.
     pub first_connected_at: Option<Timestamp>,
+    /// How its scripts ran at its start and before its end, the newest run of each, in the order in which they ended.
+    #[serde(default)]
+    pub scripts: Vec<ScriptCompleted>,
+    /// What it said of the health of its apps, by their ids.
+    #[serde(default)]
+    pub app_health: BTreeMap<Uuid, AppHealth>,
     /// Lines of log so far; kept beside the body.
     #[serde(skip)]
     pub logs_length: u64,
@@ -160,6 +168,8 @@ pub(crate) fn fresh(
         version: String::new(),
         expanded_directory: String::new(),
         first_connected_at: None,
+        scripts: Vec::new(),
+        app_health: BTreeMap::new(),
         logs_length: 0,
         logs_overflowed: false,
     }
@@ -296,9 +306,43 @@ impl Store {
             agent.lifecycle_at = Some(report.changed_at);
             agent.updated_at = now;
             match report.state {
-                Lifecycle::Starting => (agent.started_at, agent.ready_at) = (Some(report.changed_at), None),
+                Lifecycle::Starting => {
+                    (agent.started_at, agent.ready_at) = (Some(report.changed_at), None);
+                    agent.scripts.clear();
+                }
                 Lifecycle::Ready | Lifecycle::StartTimeout | Lifecycle::StartError => agent.ready_at = Some(report.changed_at),
                 _ => {}
+            }
+        })
+        .await
+    }
+
+    /// Records how a script ran; its newest run at each stage is kept. A read, and a write if it is news.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn agent_script(&self, agent: &Agent, run: ScriptCompleted, now: Timestamp) -> Result<Agent, AgentError> {
+        self.amend_agent(agent, |agent| {
+            if agent.scripts.contains(&run) {
+                return;
+            }
+            agent.scripts.retain(|before| (before.script_id, before.stage) != (run.script_id, run.stage));
+            agent.scripts.push(run);
+            agent.updated_at = now;
+        })
+        .await
+    }
+
+    /// Records the health of apps. A read, and a write if it is news.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn agent_apps(&self, agent: &Agent, report: &AppHealthReport, now: Timestamp) -> Result<Agent, AgentError> {
+        self.amend_agent(agent, |agent| {
+            let is_news = report.healths.iter().any(|(app, health)| agent.app_health.get(app) != Some(health));
+            if is_news {
+                agent.app_health.extend(&report.healths);
+                agent.updated_at = now;
             }
         })
         .await

@@ -24,7 +24,7 @@ pub struct Resource {
     pub daily_cost: i64,
     /// Labels.
     pub metadata: Vec<ResourceMetadata>,
-    /// Agents on it, without token, environment, script texts and metadata: those are in the agent's own row.
+    /// Agents on it, without token, environment, script texts, metadata and monitors: those are in the agent's own row.
     pub agents: Vec<runner::Agent>,
 }
 
@@ -51,6 +51,7 @@ fn summary(agent: &runner::Agent) -> runner::Agent {
     agent.token = None;
     agent.env.clear();
     agent.metadata.clear();
+    agent.monitors = runner::Monitors::default();
     for script in &mut agent.scripts {
         script.script.clear();
     }

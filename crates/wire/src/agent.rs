@@ -7,14 +7,17 @@
 //! | `PATCH me/logs` | [`Logs`] -> 204; 413 when the log is full |
 //! | `POST me/sessions` | [`SessionsRequest`] -> [`SessionsAnswer`]; asked now and then while something is open |
 //! | `POST me/metadata` | [`MetadataReport`] -> 204 |
+//! | `POST me/script-completed` | [`ScriptCompleted`] -> 204 |
+//! | `POST me/app-health` | [`AppHealthReport`] -> 204 |
 //!
 //! and the client's, under `/api/v2/workspaceagents/{id}`: `POST ticket` [`TicketRequest`] -> [`Ticket`]; `GET logs?after=N&follow`.
 
 use crate::{
-    runner::{Metadata, Script},
+    resource::AppHealthcheck,
+    runner::{Metadata, Monitors, Script},
     tunnel::Terminal,
 };
-use berth_domain::{DateTime, Lifecycle, LogLevel, Secret, Timestamp};
+use berth_domain::{AppHealth, DateTime, Lifecycle, LogLevel, ScriptStage, ScriptStatus, Secret, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -57,6 +60,12 @@ pub struct Manifest {
     pub scripts: Vec<Script>,
     /// Metadata blocks.
     pub metadata: Vec<Metadata>,
+    /// The apps that are to be looked at.
+    #[serde(default)]
+    pub apps: Vec<CheckedApp>,
+    /// What is watched of memory and volumes.
+    #[serde(default)]
+    pub monitors: Monitors,
     /// Where to find the relay.
     pub relay: Relay,
     /// Public key (32 bytes, base64url without padding) that signs the tickets clients present; an Ed25519 key.
@@ -124,6 +133,43 @@ pub struct LifecycleReport {
     /// At this time.
     #[schemars(with = "DateTime")]
     pub changed_at: Timestamp,
+}
+
+/// An app whose health the agent looks at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CheckedApp {
+    /// The app.
+    pub id: Uuid,
+    /// Its name in URLs.
+    pub slug: String,
+    /// How; its URL is not empty.
+    pub healthcheck: AppHealthcheck,
+}
+
+/// The health of apps changed. The later of two reports about an app replaces the one before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AppHealthReport {
+    /// By the app's id. `disabled` is not the agent's to say.
+    pub healths: BTreeMap<Uuid, AppHealth>,
+}
+
+/// A script ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ScriptCompleted {
+    /// Which one.
+    pub script_id: Uuid,
+    /// When it began.
+    #[schemars(with = "DateTime")]
+    pub started_at: Timestamp,
+    /// When it ended, well or not.
+    #[schemars(with = "DateTime")]
+    pub ended_at: Timestamp,
+    /// Its exit code; 255 when it has none.
+    pub exit_code: i32,
+    /// Why it ran.
+    pub stage: ScriptStage,
+    /// How it ended.
+    pub status: ScriptStatus,
 }
 
 /// Lines from the agent.

@@ -2,8 +2,8 @@
 
 use crate::resource::Resource;
 use berth_domain::{
-    Adoption, BuildReason, DateTime, FailureCode, JobStatus, LogLevel, LogSource, ParameterValue, TaskId, Timestamp, TimingStage,
-    Transition, WorkspaceStatus,
+    Adoption, BuildReason, DateTime, FailureCode, JobStatus, LogLevel, LogSource, ParameterValue, ScriptStage, ScriptStatus,
+    TaskId, Timestamp, TimingStage, Transition, WorkspaceStatus,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -160,7 +160,7 @@ impl CreateBuild {
 pub struct Timings {
     /// What Terraform did, stage by stage and resource by resource.
     pub provisioner_timings: Vec<ProvisionerTiming>,
-    /// The start scripts of agents that still are this build's.
+    /// The scripts that agents ran which still are this build's; runs on a schedule are not kept.
     pub agent_script_timings: Vec<AgentScriptTiming>,
     /// How long those agents took to connect.
     pub agent_connection_timings: Vec<AgentConnectionTiming>,
@@ -187,22 +187,22 @@ pub struct ProvisionerTiming {
     pub resource: String,
 }
 
-/// How long an agent's start scripts took.
+/// How long a script of an agent took.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AgentScriptTiming {
-    /// When they began.
+    /// When it began.
     #[schemars(with = "DateTime")]
     pub started_at: Timestamp,
-    /// When they ended, well or not.
+    /// When it ended, well or not.
     #[schemars(with = "DateTime")]
     pub ended_at: Timestamp,
-    /// 0 when they ended well.
+    /// Its exit code; 255 when it has none.
     pub exit_code: i32,
-    /// `start`.
-    pub stage: String,
-    /// `ok`, `exit_failure` or `timed_out`.
-    pub status: String,
-    /// For people.
+    /// Why it ran.
+    pub stage: ScriptStage,
+    /// How it ended.
+    pub status: ScriptStatus,
+    /// The script, for people.
     pub display_name: String,
     /// The agent.
     pub workspace_agent_id: Uuid,

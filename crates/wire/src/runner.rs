@@ -360,6 +360,37 @@ pub struct Agent {
     /// Metadata blocks.
     #[serde(default)]
     pub metadata: Vec<Metadata>,
+    /// What is watched of memory and volumes.
+    #[serde(default, skip_serializing_if = "Monitors::is_empty")]
+    pub monitors: Monitors,
+}
+
+/// `resources_monitoring` of an agent: what is watched, without what is switched off.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Monitors {
+    /// Memory, at this use in percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u8>,
+    /// Volumes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeMonitor>,
+}
+
+impl Monitors {
+    /// Whether nothing is watched.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.memory.is_none() && self.volumes.is_empty()
+    }
+}
+
+/// A volume that is watched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VolumeMonitor {
+    /// A path on it.
+    pub path: String,
+    /// The use, in percent, from which on it is told.
+    pub threshold: u8,
 }
 
 /// A `coder_script`.

@@ -36,6 +36,7 @@ type Bench = fn(&World) -> Outcome<Vec<Row>>;
 /// The sizes come first: an agent is idle before it has carried anything.
 const BENCHES: &[(&str, Bench)] = &[
     ("sizes", sizes::sizes),
+    ("idle", footprint::idle),
     ("build", build::overhead),
     ("trivial", build::trivial),
     ("ssh", ssh::round),

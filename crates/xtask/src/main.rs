@@ -5,6 +5,7 @@ mod check;
 mod dashboard;
 mod demo;
 mod dist;
+mod npm;
 mod python;
 mod run;
 mod test;

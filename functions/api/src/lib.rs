@@ -40,6 +40,7 @@ mod presence;
 mod queue;
 mod relay;
 mod repair;
+mod report;
 mod route;
 mod runner;
 mod session;

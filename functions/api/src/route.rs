@@ -7,7 +7,7 @@
 use crate::openapi::{Described, Operation};
 use crate::{
     Shared, agent, app, binary, build, buildinfo, dry_run, file, guard, icon, init_script, log, metadata, page, relay, repair,
-    runner, session, state, template, terminal, token, upload, user, version, watch, workspace,
+    report, runner, session, state, template, terminal, token, upload, user, version, watch, workspace,
 };
 use axum::{
     Router,
@@ -270,6 +270,8 @@ fn machines() -> Vec<Route> {
         patch(Agent, "/api/v2/workspaceagents/me/logs", agent::logs),
         post(Agent, "/api/v2/workspaceagents/me/sessions", agent::sessions),
         post(Agent, "/api/v2/workspaceagents/me/metadata", metadata::report),
+        post(Agent, "/api/v2/workspaceagents/me/script-completed", report::script_completed),
+        post(Agent, "/api/v2/workspaceagents/me/app-health", report::app_health),
         post(Public, "/api/v2/runner/jobs/{job}/claim", runner::claim), // The one-time token is in the body.
         post(Runner, "/api/v2/runner/jobs/{job}/heartbeat", runner::heartbeat),
         post(Runner, "/api/v2/runner/jobs/{job}/logs", runner::logs),

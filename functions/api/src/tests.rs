@@ -12,6 +12,7 @@ mod matrix;
 mod parameter;
 mod person;
 mod repair;
+mod report;
 mod socket;
 mod state;
 mod template;

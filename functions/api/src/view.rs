@@ -1,6 +1,6 @@
 //! Records to wire JSON. Plain functions: no reads, no decisions about who may see what.
 
-use berth_domain::{AgentId, BuildId, Lifecycle, OrganizationId, Role, TemplateId, Timestamp, Timing, Transition, WorkspaceStatus};
+use berth_domain::{AgentId, BuildId, OrganizationId, Role, TemplateId, Timestamp, Timing, Transition, WorkspaceStatus};
 use berth_store::{Build, JobId, Session, SessionKind, Template, User, Version, Workspace};
 use berth_wire as wire;
 use serde_json::Value;
@@ -238,27 +238,25 @@ pub(crate) fn timings(build: BuildId, timings: Vec<Timing>, agents: &Agents) -> 
     let own = || agents.values().filter(|agent| agent.build == build);
     wire::build::Timings {
         provisioner_timings: timings.into_iter().map(of_terraform).collect(),
-        agent_script_timings: own().filter_map(script_timing).collect(),
+        agent_script_timings: own().flat_map(script_timings).collect(),
         agent_connection_timings: own().filter_map(connection_timing).collect(),
     }
 }
 
-/// The start scripts of an agent, from the first one's beginning to the last one's end.
-fn script_timing(agent: &berth_store::Agent) -> Option<wire::build::AgentScriptTiming> {
-    let (exit_code, status) = match agent.lifecycle {
-        Lifecycle::StartTimeout => (1, "timed_out"),
-        Lifecycle::StartError => (1, "exit_failure"),
-        _ => (0, "ok"),
-    };
-    Some(wire::build::AgentScriptTiming {
-        started_at: agent.started_at?,
-        ended_at: agent.ready_at?,
-        exit_code,
-        stage: "start".to_owned(),
-        status: status.to_owned(),
-        display_name: "start scripts".to_owned(),
-        workspace_agent_id: agent.id.0,
-        workspace_agent_name: agent.definition.name.clone(),
+/// The scripts that an agent said to have run, in the order in which they ended.
+fn script_timings(agent: &berth_store::Agent) -> impl Iterator<Item = wire::build::AgentScriptTiming> {
+    agent.scripts.iter().filter_map(|run| {
+        let script = agent.definition.scripts.iter().find(|script| script.id == run.script_id)?;
+        Some(wire::build::AgentScriptTiming {
+            started_at: run.started_at,
+            ended_at: run.ended_at,
+            exit_code: run.exit_code,
+            stage: run.stage,
+            status: run.status,
+            display_name: script.display_name.clone(),
+            workspace_agent_id: agent.id.0,
+            workspace_agent_name: agent.definition.name.clone(),
+        })
     })
 }
 

@@ -7,7 +7,6 @@
 
 mod behaviour;
 mod connection;
-mod cron;
 mod diagnostic;
 mod directory;
 mod encode;

@@ -5,7 +5,7 @@
 //! read:   alive (pid, start time and boot agree) -> unchanged
 //!         dead, none marked is left              -> gone: the next build creates it again
 //!         dead, marked processes are left        -> pid becomes null: the next build replaces it, which ends them
-//! delete: SIGTERM to the group and all marked, wait, SIGKILL; then none is left
+//! delete: SIGTERM to the leader, to all marked when it is gone, wait, SIGKILL; then none is left
 //! import: the marks tell which processes there are and what was started -> the next build keeps or replaces it
 //! ```
 
@@ -73,7 +73,8 @@ pub async fn end_strays(workspace_id: &str, known: &BTreeSet<String>) -> Result<
         environment.contains(&workspace) && !known.iter().any(|mark| environment.contains(mark))
     };
     let (_keep, stopping) = watch::channel(false);
-    Ending { leader: None, marked: Box::new(marked), grace: STRAY_GRACE, stopping }.run().await
+    let gone = Ending { leader: None, marked: Box::new(marked), grace: STRAY_GRACE, stopping }.run().await?;
+    Ok(gone.count)
 }
 
 /// Starts the process.
@@ -142,9 +143,10 @@ pub(crate) async fn delete(context: Context, state: Object) -> Done {
         grace: Duration::from_secs(grace.unwrap_or_default()),
         stopping: context.stopping.clone(),
     };
-    if let Err(why) = ending.run().await {
-        return Done::exists(state).telling(Diagnostic::error("process still runs", why.to_string()));
-    }
+    let gone = match ending.run().await {
+        Ok(gone) => gone,
+        Err(why) => return Done::exists(state).telling(Diagnostic::error("process still runs", why.to_string())),
+    };
     if context.environment.transition() == "delete" {
         let log = default_log(&context.environment, text_at(&state, "id")).ok();
         if let Some(log) = log.filter(|log| *log == Path::new(text_at(&state, "log_file"))) {
@@ -153,7 +155,12 @@ pub(crate) async fn delete(context: Context, state: Object) -> Done {
             let _ = tokio::fs::remove_dir(log.parent().unwrap_or(&log)).await;
         }
     }
-    Done::gone()
+    if !gone.was_killed {
+        return Done::gone();
+    }
+    let seconds = grace.unwrap_or_default();
+    let detail = format!("it did not end within stop_grace_seconds = {seconds}, so stop scripts may have been cut short");
+    Done::gone().telling(Diagnostic::warning("process was killed", detail).about("stop_grace_seconds"))
 }
 
 fn mark(state: &Object) -> String {

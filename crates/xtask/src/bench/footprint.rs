@@ -16,8 +16,36 @@ use std::{
 
 const SESSIONS: usize = 10;
 const ROUNDS: usize = 5;
+/// How long an agent is watched that has nothing to do.
+const IDLE: Duration = Duration::from_secs(60);
 /// The kernel counts processor time in these (`USER_HZ`, fixed on Linux).
 const TICKS_PER_SECOND: f64 = 100.0;
+
+/// How often an idle agent's threads woke up within a minute, against those of an idle `sshd`. The workspace is of the local template, whose two
+/// metadata blocks ran seven times meanwhile.
+pub(crate) fn idle(world: &World) -> Outcome<Vec<Row>> {
+    let agent = agent(world)?;
+    let before = (wake_ups(agent)?, wake_ups(world.sshd())?);
+    std::thread::sleep(IDLE);
+    let (ours, rival) = (wake_ups(agent)? - before.0, wake_ups(world.sshd())? - before.1);
+    Ok(vec![Row {
+        what: "wake-ups of an idle agent in 60 s, with 7 runs of metadata",
+        ours: ours.to_string(),
+        rival: format!("idle sshd {rival}"),
+        ratio: String::new(),
+        aim: "",
+    }])
+}
+
+/// How often the threads of a process have waited for something so far: each wait ends in a wake-up (`voluntary_ctxt_switches`, proc(5)).
+fn wake_ups(pid: u32) -> Outcome<u64> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).map_err(|error| format!("process {pid}: {error}"))?;
+    let count = |thread: std::io::Result<fs::DirEntry>| -> Option<u64> {
+        let status = fs::read_to_string(thread.ok()?.path().join("status")).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?.trim().parse().ok()
+    };
+    Ok(threads.filter_map(count).sum())
+}
 
 /// The memory of an agent with ten shells on terminals, against the ten `sshd` processes of as many.
 pub(crate) fn sessions(world: &World) -> Outcome<Vec<Row>> {

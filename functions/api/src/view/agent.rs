@@ -84,7 +84,11 @@ pub(crate) fn agent(build: &Build, on: &Resource, definition: &runner::Agent, si
         lifecycle_state: lifecycle,
         expanded_directory: text(|row| &row.expanded_directory),
         version: text(|row| &row.version),
-        apps: definition.apps.iter().map(|app| self::app(Some(build), definition, app)).collect(),
+        apps: definition
+            .apps
+            .iter()
+            .map(|app| App { health: app_health(row, app), ..self::app(Some(build), definition, app) })
+            .collect(),
         health: health(status, lifecycle),
         logs_length: row.map_or(0, |row| row.logs_length),
         logs_overflowed: row.is_some_and(|row| row.logs_overflowed),
@@ -121,7 +125,7 @@ pub(crate) fn planned(on: &Resource, definition: &runner::Agent) -> resource::Ag
         connection_timeout_seconds: definition.connection_timeout_seconds,
         troubleshooting_url: definition.troubleshooting_url.clone(),
         startup_script_behavior: definition.startup_script_behavior.clone(),
-        login_before_ready: definition.startup_script_behavior != "blocking",
+        login_before_ready: definition.startup_script_behavior != "blocking" && !blocks_login(definition),
         display_apps: definition.display_apps.clone(),
         health: health(status, lifecycle),
         logs_length: 0,
@@ -148,7 +152,7 @@ fn app(build: Option<&Build>, agent: &runner::Agent, app: &runner::App) -> App {
         subdomain_name: build.filter(|_| is_served).map(|build| host(build, agent, app)).unwrap_or_default(),
         sharing_level: app.share,
         healthcheck: app.healthcheck.clone(),
-        health: if app.healthcheck.url.is_empty() { AppHealth::Disabled } else { AppHealth::Initializing },
+        health: app_health(None, app),
         hidden: app.hidden,
         open_in: app.open_in.clone(),
         group: app.group.clone(),
@@ -161,6 +165,19 @@ fn host(build: &Build, agent: &runner::Agent, app: &runner::App) -> String {
     let whose = format!("{}--{}", build.workspace_name, build.owner_name);
     let whole = format!("{}--{}--{whose}", app.slug, agent.name);
     if AppAddress::parse(&whole).is_ok() { whole } else { format!("{}--{whose}", app.slug) }
+}
+
+/// Whether people wait for one of the start scripts.
+fn blocks_login(definition: &runner::Agent) -> bool {
+    definition.scripts.iter().any(|script| script.run_on_start && script.start_blocks_login)
+}
+
+/// What the agent last said of an app.
+fn app_health(row: Option<&Agent>, app: &runner::App) -> AppHealth {
+    if app.healthcheck.url.is_empty() {
+        return AppHealth::Disabled;
+    }
+    row.and_then(|row| row.app_health.get(&app.id)).copied().unwrap_or(AppHealth::Initializing)
 }
 
 fn log_source(agent: &runner::Agent, script: &runner::Script, created_at: Timestamp) -> LogSourceInfo {

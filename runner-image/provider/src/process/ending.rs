@@ -75,6 +75,15 @@ pub(super) struct Ending {
     pub(super) stopping: watch::Receiver<bool>,
 }
 
+/// What became of processes that were to end: none is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Gone {
+    /// How many there were.
+    pub(super) count: usize,
+    /// Whether some did not end by themselves in time.
+    pub(super) was_killed: bool,
+}
+
 /// What one look at the process table found.
 struct Look {
     victims: BTreeMap<i32, Seen>,
@@ -82,18 +91,22 @@ struct Look {
 }
 
 impl Ending {
-    /// Sends SIGTERM, waits, sends SIGKILL; says how many processes there were once none is left.
-    pub(super) async fn run(self) -> Result<usize, EndError> {
+    /// Sends SIGTERM, waits, sends SIGKILL, and returns once none is left. The leader is told first: it may need the others to end well, as an
+    /// agent does for its stop scripts. They are told when it is gone, or when most of the time is over.
+    pub(super) async fn run(self) -> Result<Gone, EndError> {
         let stopping = self.stopping.clone();
         let deadline = Instant::now() + self.grace;
+        let patience_ends = deadline - self.grace / 4;
         let ending = std::sync::Arc::new(self);
         let mut known: BTreeSet<(i32, String)> = BTreeSet::new();
+        let mut told = BTreeSet::new();
         let mut first = true;
+        let mut was_killed = false;
         loop {
             let (this, already) = (std::sync::Arc::clone(&ending), known.clone());
             let look = tokio::task::spawn_blocking(move || this.look(&already)).await.map_err(io::Error::other)??;
             if look.victims.is_empty() {
-                return Ok(known.len());
+                return Ok(Gone { count: known.len(), was_killed });
             }
             let left: Vec<i32> = look.victims.keys().copied().collect();
             let now = Instant::now();
@@ -101,12 +114,16 @@ impl Ending {
                 return Err(EndError::Survived(left));
             }
             if now >= deadline {
-                ending.signal(&look, &BTreeSet::new(), Signal::SIGKILL);
-            } else if first || !look.leader_lives {
-                // What the leader starts while it shuts down is left alone until it is gone.
-                ending.signal(&look, &known, Signal::SIGTERM);
+                look.signal(&ending.signal_leader(&look, Signal::SIGKILL), Signal::SIGKILL);
+                was_killed = true;
+            } else if !look.leader_lives || now >= patience_ends {
+                look.signal(&told, Signal::SIGTERM);
+                told.extend(look.victims.values().map(|seen| (seen.pid, seen.start.clone())));
+            } else if first {
+                told = ending.signal_leader(&look, Signal::SIGTERM);
             }
             if now < deadline && *stopping.borrow() {
+                look.signal(&told, Signal::SIGTERM);
                 return Err(EndError::Interrupted(left));
             }
             let fresh = first || !look.leader_lives || now >= deadline;
@@ -141,16 +158,22 @@ impl Ending {
         }
     }
 
-    /// Signals the victims that are not in `spared`; the leader's group at once.
-    fn signal(&self, look: &Look, spared: &BTreeSet<(i32, String)>, signal: Signal) {
-        let group = self.leader.as_ref().map(|leader| leader.pid).filter(|_| look.leader_lives);
-        if let Some(group) = group {
-            let _ = killpg(Pid::from_raw(group), signal);
-        }
-        for seen in look.victims.values() {
-            let told = spared.contains(&(seen.pid, seen.start.clone())) || group == Some(seen.group);
+    /// Signals the leader's group, if the leader lives; says who is in it.
+    fn signal_leader(&self, look: &Look, signal: Signal) -> BTreeSet<(i32, String)> {
+        let Some(leader) = self.leader.as_ref().filter(|_| look.leader_lives) else { return BTreeSet::new() };
+        let _ = killpg(Pid::from_raw(leader.pid), signal);
+        let group = look.victims.values().filter(|seen| seen.group == leader.pid);
+        group.map(|seen| (seen.pid, seen.start.clone())).collect()
+    }
+}
+
+impl Look {
+    /// Signals the victims that are not in `spared`, one by one.
+    fn signal(&self, spared: &BTreeSet<(i32, String)>, signal: Signal) {
+        for seen in self.victims.values() {
+            let is_spared = spared.contains(&(seen.pid, seen.start.clone()));
             // One that ended meanwhile, or that is not ours to signal, shows in the next look.
-            if !told && platform::one(seen.pid).is_some_and(|now| now.start == seen.start) {
+            if !is_spared && platform::one(seen.pid).is_some_and(|now| now.start == seen.start) {
                 let _ = kill(Pid::from_raw(seen.pid), signal);
             }
         }

@@ -1,8 +1,9 @@
 //! `data.coder_workspace_preset`.
 
+use berth_domain::Cron;
+
 use super::{Attribute, Block, ID, Nested, Noun, Problem, Rule, Type};
 use crate::behaviour::Context;
-use crate::cron;
 use crate::diagnostic::Diagnostic;
 use crate::value::{Object, Value, at, text_at};
 
@@ -65,7 +66,7 @@ fn check_cron(value: &Value) -> Option<Problem> {
     if fields.first() != Some(&"*") {
         return error("the minute must be *");
     }
-    cron::check_unix(text).err().and_then(|why| error(&why))
+    Cron::parse_unix(text).err().and_then(|why| error(&why.to_string()))
 }
 
 fn check_timezone(value: &Value) -> Option<Problem> {
@@ -83,9 +84,10 @@ fn read(_: &Context, object: &mut Object) -> Vec<Diagnostic> {
     let scheduling = inner(object, "prebuilds").iter().flat_map(|prebuilds| inner(prebuilds, "scheduling")).collect::<Vec<_>>();
     let schedules: Vec<_> = scheduling.iter().flat_map(|scheduling| inner(scheduling, "schedule")).collect();
     let crons: Vec<_> = schedules.iter().map(|schedule| text_at(schedule, "cron")).collect();
+    let meet = |first: &str, second: &str| Some(Cron::parse_unix(first).ok()?.overlaps(&Cron::parse_unix(second).ok()?));
     for (index, first) in crons.iter().enumerate() {
         for second in crons.iter().skip(index + 1) {
-            if cron::overlap(first, second) {
+            if meet(first, second) == Some(true) {
                 let detail = format!("\"{first}\" and \"{second}\" hold at the same time");
                 return vec![Diagnostic::error("overlapping schedules", detail).about("prebuilds")];
             }

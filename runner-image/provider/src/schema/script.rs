@@ -1,8 +1,9 @@
 //! `coder_script`.
 
+use berth_domain::Cron;
+
 use super::{Attribute, Block, Default, ID, Noun, Problem, Rule, Type};
 use crate::behaviour::Hooks;
-use crate::cron;
 use crate::diagnostic::Diagnostic;
 use crate::value::{Object, Value, at};
 
@@ -32,10 +33,10 @@ pub(super) static SCRIPT: Noun = Noun::resource(
 
 fn check_cron(value: &Value) -> Option<Problem> {
     let text = value.as_text().unwrap_or_default();
-    if let Err(why) = cron::check_with_seconds(text) {
+    if let Err(why) = Cron::parse_with_seconds(text) {
         return Some(Problem::Error(format!("\"{text}\" is not a schedule: {why}")));
     }
-    let unix = text.split_whitespace().count() == 5 && cron::check_unix(text).is_ok();
+    let unix = text.split_whitespace().count() == 5 && Cron::parse_unix(text).is_ok();
     unix.then(|| {
         Problem::Warning(format!(
             "\"{text}\" has five fields and its first one is read as seconds; \"0 {text}\" runs it at the start of the minute"

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use berth_domain::{AgentName, AppSharing, Secret, limit::AGENT_CONNECT_SECONDS};
+use berth_domain::{
+    AgentName, AppSharing, Secret,
+    limit::{AGENT_CONNECT_SECONDS, VOLUME_MONITORS_MAX},
+};
 use berth_wire::{
     resource::AppHealthcheck,
-    runner::{Agent, App, Metadata, Script},
+    runner::{Agent, App, Metadata, Monitors, Script, VolumeMonitor},
 };
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -53,6 +56,7 @@ pub(super) fn read(node: &Node<'_>, nodes: &[Node<'_>]) -> Result<Agent, Resourc
         scripts: own_scripts(node, id).into_iter().map(Ok).chain(mine("coder_script").map(script)).collect::<Result<_, _>>()?,
         apps: mine("coder_app").map(app).collect::<Result<_, _>>()?,
         metadata: node.blocks("metadata").map(|block| metadata(Fields(block))).collect(),
+        monitors: node.blocks("resources_monitoring").next().map(|block| monitors(&Fields(block))).unwrap_or_default(),
     })
 }
 
@@ -182,5 +186,18 @@ fn metadata(block: Fields<'_>) -> Metadata {
         script: block.text("script").to_owned(),
         interval: block.whole("interval").unwrap_or(0),
         timeout: block.whole("timeout").unwrap_or(0),
+    }
+}
+
+/// What is watched of memory and volumes, without what is switched off.
+fn monitors(monitoring: &Fields<'_>) -> Monitors {
+    let threshold = |block: &Fields<'_>| {
+        let percent = block.whole("threshold").and_then(|percent| u8::try_from(percent).ok());
+        percent.filter(|_| block.flag("enabled"))
+    };
+    let volume = |block: Fields<'_>| Some(VolumeMonitor { path: block.text("path").to_owned(), threshold: threshold(&block)? });
+    Monitors {
+        memory: monitoring.blocks("memory").find_map(|block| threshold(&Fields(block))),
+        volumes: monitoring.blocks("volume").filter_map(|block| volume(Fields(block))).take(VOLUME_MONITORS_MAX).collect(),
     }
 }

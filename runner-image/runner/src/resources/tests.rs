@@ -1,4 +1,5 @@
 use super::*;
+use berth_wire::runner::VolumeMonitor;
 use serde_json::{Value, json};
 
 const AGENT: &str = "11111111-1111-4111-8111-111111111111";
@@ -24,7 +25,9 @@ fn agent(name: &str, id: &str) -> Value {
             json!({"id": id, "token": "t0ken", "auth": "token", "os": "linux", "arch": "amd64",
         "dir": "/home", "env": {"A": "1"}, "startup_script": "echo hi", "connection_timeout": 60, "startup_script_behavior": "blocking",
         "display_apps": [{"vscode": false, "vscode_insiders": false, "web_terminal": true, "port_forwarding_helper": false, "ssh_helper": true}],
-        "metadata": [{"key": "cpu", "script": "top", "interval": 10, "timeout": 1, "display_name": null}]}),
+        "metadata": [{"key": "cpu", "script": "top", "interval": 10, "timeout": 1, "display_name": null}],
+        "resources_monitoring": [{"memory": [{"enabled": true, "threshold": 80}], "volume": [
+            {"path": "/off", "enabled": false, "threshold": 10}, {"path": "/home", "enabled": true, "threshold": 90}]}]}),
             &[],
         )],
     )
@@ -51,6 +54,12 @@ fn an_agent_belongs_to_the_nearest_resource_that_depends_on_it() {
     assert_eq!(agent.token.as_ref().unwrap().expose(), "t0ken");
     assert_eq!(agent.display_apps, ["web_terminal", "ssh_helper"]);
     assert_eq!(agent.metadata[0].display_name, "cpu");
+    let home = VolumeMonitor { path: "/home".to_owned(), threshold: 90 };
+    assert_eq!(
+        (agent.monitors.memory, agent.monitors.volumes.as_slice()),
+        (Some(80), [home].as_slice()),
+        "what is off is left out"
+    );
     let script = &agent.scripts[0];
     assert!(script.run_on_start && script.start_blocks_login && script.script == "echo hi");
     assert_eq!(read(&state).unwrap().resources[1].agents[0].scripts[0].id, script.id, "the id stays");
