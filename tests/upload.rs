@@ -3,7 +3,7 @@
 
 use crate::moto::Moto;
 use axum::{Router, body::Body, extract::Request, middleware::Next, response::Response};
-use berth_api::{Announce, ApiConfig, App, Changes, Clock, Presence};
+use berth_api::{Announce, ApiConfig, App, Attendance, Changes, Clock, Presence};
 use berth_aws::Aws;
 use berth_client::{Client, RunnerClient};
 use berth_domain::{AgentId, Priority, Secret, TaskId, Timestamp, TokenHash};
@@ -42,11 +42,8 @@ impl Announce for Nobody {
 }
 
 impl Presence for Nobody {
-    fn connected<'a>(
-        &'a self,
-        _: &'a [(AgentId, &'a str)],
-    ) -> Pin<Box<dyn Future<Output = BTreeMap<AgentId, Timestamp>> + Send + 'a>> {
-        Box::pin(ready(BTreeMap::new()))
+    fn connected<'a>(&'a self, _: &'a [(AgentId, &'a str)]) -> Pin<Box<dyn Future<Output = Attendance> + Send + 'a>> {
+        Box::pin(ready(Attendance::default()))
     }
 
     fn is_relay<'a>(&'a self, _: &'a str) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {

@@ -2,7 +2,7 @@
 
 use crate::{
     change,
-    dial::{ASK_WITHIN, OwnEndpoint, over},
+    dial::{ASK_WITHIN, Introducer, OwnEndpoint, over},
     failure::{Failure, Outcome},
     mux::{Found, Introduced, Look, Multiplexer, Pipe},
     name::WorkspaceRef,
@@ -232,7 +232,8 @@ impl Connection {
             }
         };
         let ssh_host_key = ticket.ssh_host_key.clone();
-        let own = Own { endpoint: Arc::new(OwnEndpoint::new(tailnet, client.clone(), agent.id, (ticket, peer))), ssh_host_key };
+        let introducer = Introducer { client: client.clone(), agent: agent.id, relay: self.session.config.relay.clone() };
+        let own = Own { endpoint: Arc::new(OwnEndpoint::new(tailnet, introducer, (ticket, peer))), ssh_host_key };
         lock(&self.own).replace(own.clone());
         Ok(Some(own))
     }
@@ -429,10 +430,12 @@ pub(crate) fn refused(error: ClientError, typed: &str) -> Failure {
     error.into()
 }
 
-/// The ticket with the one relay that was asked for, if one was.
+/// The ticket with the one relay to go by: the one that was asked for, else the one that the agent is at. An endpoint that knew the others too
+/// might make its home at one of them, and keep asking there when it is gone.
 pub(crate) fn through(wanted: Option<&str>, ticket: Ticket) -> Outcome<Ticket> {
-    let Some(wanted) = wanted else { return Ok(ticket) };
-    let Some(relay) = ticket.relay.only(wanted) else {
+    let found = wanted.map_or_else(|| Some(ticket.relay.first()), |wanted| ticket.relay.only(wanted));
+    let Some(relay) = found else {
+        let wanted = wanted.unwrap_or_default();
         let known = ticket.relay.urls().collect::<Vec<_>>().join(", ");
         return Err(
             Failure::usage(format!("the deployment has no relay {wanted}")).hint(format!("--relay or BERTH_RELAY may be {known}"))
@@ -497,11 +500,10 @@ impl Reach<'_> {
             return Failure::new(format!("cannot reach the relay: {reason}"))
                 .hint("does a firewall or proxy block the deployment's relay? `berth netcheck` looks from here");
         }
-        let failure = Failure::new(format!("cannot reach agent {}: {error}", self.agent));
-        if !self.ticket.relay.others.is_empty() {
-            let known = self.ticket.relay.urls().collect::<Vec<_>>().join(", ");
-            return failure.hint(format!("one of the relays may be away; name another with --relay or BERTH_RELAY: {known}"));
-        }
-        failure.hint("`berth doctor` tells whether the relay is away; if it is not, `berth restart` the workspace")
+        let relay = &self.ticket.relay.url;
+        Failure::new(format!("cannot reach agent {} through {relay}: {error}", self.agent)).hint(
+            "try again: an agent whose relay failed is at another within a minute; `berth doctor` tells how the relay is, and if it \
+             is well, `berth restart` the workspace",
+        )
     }
 }

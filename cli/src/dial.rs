@@ -1,7 +1,8 @@
 //! Dialling an agent with an endpoint of this process's own, again and again for as long as a resumable stream lives.
 
+use crate::connection::through;
 use berth_client::{Client, ClientError};
-use berth_net::{Dial, DialError, Health, Peer, Tailnet, TunnelStream};
+use berth_net::{Dial, DialError, Health, Identity, Peer, Tailnet, TunnelStream};
 use berth_wire::{agent::Ticket, tunnel::Target};
 use std::{
     sync::{Mutex as Plain, PoisonError},
@@ -24,12 +25,22 @@ pub(crate) const ASK_WITHIN: Duration = Duration::from_secs(3);
 /// After so many attempts in vain the endpoint is replaced, and again after as many more.
 const ATTEMPTS_PER_ENDPOINT: u32 = 4;
 
+/// Who introduces this process to an agent.
+#[derive(Debug, Clone)]
+pub struct Introducer {
+    /// The deployment.
+    pub client: Client,
+    /// The agent.
+    pub agent: Uuid,
+    /// The only relay to go by, if the person insists on one.
+    pub relay: Option<String>,
+}
+
 /// This process's own way to an agent.
 #[derive(Debug)]
 pub struct OwnEndpoint {
     tailnet: Tailnet,
-    client: Client,
-    agent: Uuid,
+    introducer: Introducer,
     /// Held while one dials: those who come meanwhile use what it finds.
     way: Mutex<Way>,
     /// The connection that was made last, for those who only look.
@@ -46,11 +57,11 @@ struct Way {
 }
 
 impl OwnEndpoint {
-    /// Goes on from a connection that was just made to an agent. `client` is asked only when the agent or the relay cannot be reached.
+    /// Goes on from a connection that was just made to an agent. The introducer is asked only when the agent or the relay cannot be reached.
     #[must_use]
-    pub fn new(tailnet: Tailnet, client: Client, agent: Uuid, (ticket, peer): (Ticket, Peer)) -> Self {
+    pub fn new(tailnet: Tailnet, introducer: Introducer, (ticket, peer): (Ticket, Peer)) -> Self {
         let way = Way { ticket, peer: peer.clone(), made: Instant::now(), failures: 0 };
-        Self { tailnet, client, agent, way: Mutex::new(way), peer: Plain::new(peer) }
+        Self { tailnet, introducer, way: Mutex::new(way), peer: Plain::new(peer) }
     }
 
     /// Says good-bye to the other side. Ends within the time that [`Tailnet::close`] takes.
@@ -81,34 +92,58 @@ impl OwnEndpoint {
 
     /// Does what an attempt in vain calls for.
     async fn prepare(&self, way: &mut Way) -> Result<(), DialError> {
-        let denied = matches!(&*self.tailnet.health().borrow(), Health::Denied { .. });
-        if denied {
-            self.renew(way).await?;
+        let is_denied = matches!(&*self.tailnet.health().borrow(), Health::Denied { .. });
+        if is_denied || way.failures > 0 {
+            self.renew(way, is_denied).await?;
         }
-        if way.failures == 0 {
-            return Ok(());
-        }
-        self.ask().await?;
-        if way.failures.is_multiple_of(ATTEMPTS_PER_ENDPOINT) {
+        if way.failures > 0 && way.failures.is_multiple_of(ATTEMPTS_PER_ENDPOINT) {
             tracing::info!("the endpoint is replaced");
             self.tailnet.begin_anew().await.map_err(|error| DialError::Away(error.to_string()))?;
         }
         Ok(())
     }
 
-    /// The relay refuses us: gets another ticket for the same key.
-    async fn renew(&self, way: &mut Way) -> Result<(), DialError> {
-        let asked = timeout(ASK_WITHIN, self.client.ticket(self.agent, &self.tailnet.endpoint_id())).await;
-        let ticket =
-            asked.map_err(|_| DialError::Away("the deployment does not answer".to_owned()))?.map_err(|error| over(&error))?;
+    /// Gets another ticket for the same key, and with it the relay that the agent is at now. When the deployment does not answer, the old one
+    /// may still do, unless the relay refuses us.
+    async fn renew(&self, way: &mut Way, is_denied: bool) -> Result<(), DialError> {
+        let Introducer { client, agent, relay } = &self.introducer;
+        match timeout(ASK_WITHIN, client.ticket(*agent, &self.tailnet.endpoint_id())).await {
+            Ok(Ok(ticket)) => {
+                let ticket = through(relay.as_deref(), ticket).map_err(|failure| DialError::Over(failure.to_string()))?;
+                self.take(way, ticket).await
+            }
+            Ok(Err(error)) if is_denied || error.is_not_found() || error.is_forbidden() => Err(over(&error)),
+            Ok(Err(error)) if error.is_conflict() => self.ask().await,
+            Err(_) if is_denied => Err(DialError::Away("the deployment does not answer".to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    async fn take(&self, way: &mut Way, ticket: Ticket) -> Result<(), DialError> {
+        if ticket.relay.url != way.ticket.relay.url {
+            return self.follow(way).await;
+        }
         self.tailnet.update_relay(ticket.relay.clone()).await.map_err(|error| DialError::Away(error.to_string()))?;
         way.ticket = ticket;
         Ok(())
     }
 
-    /// Asks the deployment what became of the agent. When it does not answer, nothing is known.
+    /// Goes to the relay that the agent is at now, with another key and a ticket for that.
+    async fn follow(&self, way: &mut Way) -> Result<(), DialError> {
+        let (Introducer { client, agent, relay }, identity) = (&self.introducer, Identity::generate());
+        let Ok(asked) = timeout(ASK_WITHIN, client.ticket(*agent, &identity.endpoint_id())).await else { return Ok(()) };
+        let ticket = through(relay.as_deref(), asked.map_err(|error| over(&error))?);
+        let ticket = ticket.map_err(|failure| DialError::Over(failure.to_string()))?;
+        tracing::info!(relay.url = ticket.relay.url, "the agent is at another relay");
+        let moved = self.tailnet.move_to(identity, ticket.relay.clone()).await;
+        moved.map_err(|error| DialError::Away(error.to_string()))?;
+        way.ticket = ticket;
+        Ok(())
+    }
+
+    /// Asks the deployment what became of an agent that is not connected. When it does not answer, nothing is known.
     async fn ask(&self) -> Result<(), DialError> {
-        match timeout(ASK_WITHIN, self.client.agent(self.agent)).await {
+        match timeout(ASK_WITHIN, self.introducer.client.agent(self.introducer.agent)).await {
             Ok(Err(error)) if error.is_not_found() || error.is_forbidden() => Err(over(&error)),
             _ => Ok(()),
         }

@@ -255,7 +255,7 @@ pub async fn agent(session: &Session, client: &Client, mut agent: Agent, (typed,
             }
             AgentStatus::Connecting => wait.say(session, &format!("Waiting for agent {} to connect", agent.name)),
             AgentStatus::Disconnected => {
-                wait.say(session, &format!("Waiting for agent {} to come back", agent.name));
+                wait.say(session, &format!("Waiting for agent {} to come back: {}", agent.name, agent.health.reason));
                 wait.give_up_on_absence(&agent, typed)?;
             }
             AgentStatus::Timeout => return Err(never_connected(&agent, typed)),

@@ -11,8 +11,9 @@ use crate::{
 use berth_client::Client;
 use berth_net::{Health, Identity, PathInfo, Peer, Tailnet, TunnelStream};
 use berth_wire::{agent::Ticket, tunnel::Target};
+use futures_util::future::join_all;
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -28,6 +29,10 @@ const FRESH: Duration = Duration::from_secs(2);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 /// How long it may take to connect again for a stream that was lost.
 const RESUMES_WITHIN: Duration = Duration::from_secs(5);
+/// How long it may take to be introduced again for such a stream, and to connect: the packets of a longer attempt come ever more rarely.
+const REINTRODUCED_WITHIN: Duration = Duration::from_secs(8);
+/// After so many attempts in vain the deployment is asked where the agent is, although the relay answers.
+const RESUMED_IN_VAIN_MAX: u32 = 2;
 /// A name that was looked up longer ago is looked up again while it is used: a workspace can be renamed, and another one made in its place.
 const CONFIRM_AFTER: Duration = Duration::from_secs(60);
 /// A connection that nobody has used for so long is closed.
@@ -83,8 +88,8 @@ impl Drop for Use {
 pub(super) struct Desk {
     settings: Settings,
     client: Client,
-    identity: Identity,
-    tailnet: tokio::sync::Mutex<Option<Tailnet>>,
+    /// An end of the tailnet for each relay that an agent is at, by the relay's URL: with several, an endpoint would make its home at any.
+    tailnets: tokio::sync::Mutex<BTreeMap<String, Tailnet>>,
     names: Mutex<HashMap<String, Named>>,
     slots: Mutex<HashMap<Uuid, Arc<Slot>>>,
 }
@@ -105,10 +110,13 @@ struct Slot {
 }
 
 struct Live {
+    tailnet: Tailnet,
     peer: Peer,
     /// What it was made with; for a stream that is resumed it need not be good any more.
     ticket: Ticket,
     heard: Instant,
+    /// How often it could not be resumed since.
+    failures: u32,
 }
 
 impl Slot {
@@ -127,13 +135,17 @@ impl Slot {
 }
 
 impl Live {
+    fn is_fresh(&self) -> bool {
+        self.peer.is_connected() && self.heard.elapsed() < FRESH
+    }
+
     /// Whether the agent answers. Takes a round trip, unless it was heard a moment ago.
     async fn answers(&mut self) -> bool {
+        if self.is_fresh() {
+            return true;
+        }
         if !self.peer.is_connected() {
             return false;
-        }
-        if self.heard.elapsed() < FRESH {
-            return true;
         }
         let heard = matches!(timeout(ANSWERS_WITHIN, self.peer.ping()).await, Ok(Ok(_)));
         if heard {
@@ -147,8 +159,8 @@ impl Desk {
     /// Knows nobody yet, and connects to nobody.
     pub(super) fn new(settings: Settings) -> Result<Self, Failure> {
         let client = Client::new(&settings.url, settings.token.clone())?;
-        let (tailnet, names, slots) = (tokio::sync::Mutex::default(), Mutex::default(), Mutex::default());
-        Ok(Self { settings, client, identity: Identity::generate(), tailnet, names, slots })
+        let (tailnets, names, slots) = (tokio::sync::Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Self { settings, client, tailnets, names, slots })
     }
 
     /// A stream to an agent that is known and answers.
@@ -169,34 +181,46 @@ impl Desk {
         }
     }
 
-    /// Connects again to go on with a stream that was lost: neither the API nor a new ticket is needed. Streams that are open keep the old
-    /// connection, should it come back.
+    /// Connects again to go on with a stream that was lost: neither the API nor a new ticket is needed while the agent is at its relay.
+    /// Streams that are open keep the old connection, should it come back.
     async fn resume(&self, (slot, agent): (&Arc<Slot>, Introduced), live: &mut Live, target: Target) -> Result<Opened, Refused> {
-        let tailnet = self.tailnet.lock().await.clone().ok_or(Refused::Unknown)?;
-        if matches!(&*tailnet.health().borrow(), Health::Denied { .. }) {
+        if matches!(&*live.tailnet.health().borrow(), Health::Denied { .. }) {
             // The relay wants a new admission, which comes with an introduction.
             return Err(Refused::Unknown);
         }
-        let lost = |why: String| Refused::Failed(Failure::new(why));
-        let made = timeout(RESUMES_WITHIN, tailnet.resume(&live.ticket, target)).await;
-        let (peer, stream) =
-            made.map_err(|_| lost("the agent does not answer".to_owned()))?.map_err(|error| lost(error.to_string()))?;
-        (live.peer, live.heard) = (peer, Instant::now());
-        slot.touch();
-        Ok(Opened { stream, ssh_host_key: live.ticket.ssh_host_key.clone(), agent, use_of_it: Use::of(slot) })
+        let made = timeout(RESUMES_WITHIN, live.tailnet.resume(&live.ticket, target)).await;
+        let why = match made {
+            Ok(Ok((peer, stream))) => {
+                (live.peer, live.heard, live.failures) = (peer, Instant::now(), 0);
+                slot.touch();
+                return Ok(Opened { stream, ssh_host_key: live.ticket.ssh_host_key.clone(), agent, use_of_it: Use::of(slot) });
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => silence(),
+        };
+        live.failures += 1;
+        if live.failures >= RESUMED_IN_VAIN_MAX || !live.tailnet.health().borrow().is_connected() {
+            // The agent may be at another relay by now: which one comes with an introduction.
+            return Err(Refused::Unknown);
+        }
+        Err(Refused::Failed(Failure::new(why)))
     }
 
     /// A stream to an agent that a command has found; connects if need be.
     pub(super) async fn introduce(&self, name: String, agent: Introduced, target: Target) -> Result<Opened, Refused> {
-        let slot = self.slot(&name, agent.id)?;
+        let (slot, is_resumed) = (self.slot(&name, agent.id)?, matches!(target, Target::Resume { .. }));
         let mut live = slot.live.lock().await;
         let is_live = match live.as_mut() {
+            // One that is resumed has just been found not to answer.
+            Some(found) if is_resumed => found.is_fresh(),
             Some(found) => found.answers().await,
             None => false,
         };
         if !is_live {
+            let patience = if is_resumed { REINTRODUCED_WITHIN } else { Duration::MAX };
+            let connected = timeout(patience, self.connect(&name, &agent)).await;
             // Until there is another one, the old one's ticket may resume a stream.
-            *live = Some(self.connect(&name, &agent).await?);
+            *live = Some(connected.map_err(|_| Failure::new(silence()))??);
         }
         lock(&self.names).insert(name, Named { agent: agent.clone(), confirmed: Instant::now() });
         match live.as_mut() {
@@ -216,24 +240,49 @@ impl Desk {
     }
 
     async fn connect(&self, name: &str, agent: &Introduced) -> Result<Live, Refused> {
-        let ticket = match self.client.ticket(agent.id, &self.identity.endpoint_id()).await {
-            Ok(ticket) => ticket,
-            Err(error) if error.is_conflict() => return Err(Refused::Away),
-            Err(error) => return Err(connection::refused(error, name).into()),
-        };
-        let ticket = connection::through(self.settings.relay.as_deref(), ticket)?;
+        let known = self.tailnets.lock().await.clone();
+        // Most likely the agent is where others are.
+        let guessed = known.values().find(|tailnet| tailnet.health().borrow().is_connected()).or_else(|| known.values().next());
+        let identity = Identity::generate();
+        let ticket = self.ticket(name, agent, &guessed.map_or_else(|| identity.endpoint_id(), Tailnet::endpoint_id)).await?;
+        let url = ticket.relay.url.clone();
+        let endpoint_id = known.get(&url).map_or_else(|| identity.endpoint_id(), Tailnet::endpoint_id);
+        let is_right = guessed.is_none_or(|guessed| guessed.endpoint_id() == endpoint_id);
+        let ticket = if is_right { ticket } else { self.ticket(name, agent, &endpoint_id).await? };
+        if ticket.relay.url != url {
+            // It has moved on meanwhile: the command looks again.
+            return Err(Refused::Unknown);
+        }
         let reach = Reach { ticket: &ticket, agent: &agent.name, direct: self.settings.direct };
-        let tailnet = {
-            let mut tailnet = self.tailnet.lock().await;
-            match &*tailnet {
-                Some(tailnet) => reach.renew(tailnet).await?,
-                None => *tailnet = Some(reach.bind(self.identity.clone()).await?),
-            }
-            tailnet.clone()
-        };
-        let Some(tailnet) = tailnet else { return Err(Refused::Unknown) };
+        let tailnet = self.tailnet(&reach, identity).await?;
+        if tailnet.endpoint_id() != endpoint_id {
+            // Another command has made this end meanwhile, and the ticket is for a key that is not used.
+            return Err(Refused::Unknown);
+        }
         let peer = reach.connect(&tailnet).await?;
-        Ok(Live { peer, ticket, heard: Instant::now() })
+        Ok(Live { tailnet, peer, ticket, heard: Instant::now(), failures: 0 })
+    }
+
+    /// A ticket for this end's key, with the one relay to go by.
+    async fn ticket(&self, name: &str, agent: &Introduced, endpoint_id: &str) -> Result<Ticket, Refused> {
+        match self.client.ticket(agent.id, endpoint_id).await {
+            Ok(ticket) => Ok(connection::through(self.settings.relay.as_deref(), ticket)?),
+            Err(error) if error.is_conflict() => Err(Refused::Away),
+            Err(error) => Err(connection::refused(error, name).into()),
+        }
+    }
+
+    /// This end of the tailnet at the relay of a ticket. It has a key for each relay: an agent knows a key by the relay where it last saw it, and
+    /// would answer there.
+    async fn tailnet(&self, reach: &Reach<'_>, identity: Identity) -> Result<Tailnet, Failure> {
+        let mut tailnets = self.tailnets.lock().await;
+        if let Some(tailnet) = tailnets.get(&reach.ticket.relay.url) {
+            reach.renew(tailnet).await?;
+            return Ok(tailnet.clone());
+        }
+        let tailnet = reach.bind(identity).await?;
+        tailnets.insert(reach.ticket.relay.url.clone(), tailnet.clone());
+        Ok(tailnet)
     }
 
     /// Looks up again what a name stands for, if that was long ago. While nobody answers, it stands for what it stood for.
@@ -289,11 +338,14 @@ impl Desk {
     /// Says good-bye to all agents.
     pub(super) async fn close(&self) {
         lock(&self.slots).clear();
-        if let Some(tailnet) = self.tailnet.lock().await.take() {
-            // Who does not hear us notices by itself.
-            let _heard = timeout(FAREWELL, tailnet.close()).await;
-        }
+        let tailnets = std::mem::take(&mut *self.tailnets.lock().await);
+        // Who does not hear us notices by itself.
+        let _heard = timeout(FAREWELL, join_all(tailnets.values().map(Tailnet::close))).await;
     }
+}
+
+fn silence() -> String {
+    "the agent does not answer".to_owned()
 }
 
 async fn stream((slot, agent): (&Arc<Slot>, Introduced), live: &Live, target: Target) -> Result<Opened, Refused> {

@@ -1,23 +1,27 @@
 //! Who is at the relay, for the API: the relay's own memory when both are in this process, else it is asked.
 
-use berth_api::{Changes, Clock, Presence, Topic};
+use berth_api::{Attendance, Changes, Clock, Presence, Seat, Topic};
 use berth_aws::{Aws, AwsError};
-use berth_domain::{AgentId, Timestamp};
+use berth_domain::AgentId;
 use berth_wire::ticket::SigningKey;
 use futures_util::future::BoxFuture;
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// The relay's presence as the API's port, and the tailnet key of the relay's own end.
 #[derive(Debug, Clone)]
-pub(crate) struct RelayPresence(berth_relay::Presence, Arc<str>);
+pub(crate) struct RelayPresence {
+    presence: berth_relay::Presence,
+    endpoint_id: Arc<str>,
+    url: Arc<str>,
+}
 
 impl RelayPresence {
-    /// Also pokes the change bus whenever an agent comes or goes.
+    /// Of the relay that everybody knows by `url`. Also pokes the change bus whenever an agent comes or goes.
     pub(crate) fn start(
         trackers: &TaskTracker,
-        (presence, endpoint_id): (berth_relay::Presence, String),
+        (presence, endpoint_id, url): (berth_relay::Presence, String, Arc<str>),
         changes: Changes,
         drain: CancellationToken,
     ) -> Self {
@@ -31,7 +35,7 @@ impl RelayPresence {
                 }
             }
         }));
-        Self(presence, endpoint_id.into())
+        Self { presence, endpoint_id: endpoint_id.into(), url }
     }
 }
 
@@ -40,12 +44,8 @@ impl RelayPresence {
 pub(crate) struct Both(pub(crate) RelayPresence, pub(crate) Arc<dyn Presence>);
 
 impl Presence for Both {
-    fn connected<'a>(&'a self, agents: &'a [(AgentId, &'a str)]) -> BoxFuture<'a, BTreeMap<AgentId, Timestamp>> {
-        Box::pin(async move {
-            let mut connected = self.1.connected(agents).await;
-            connected.extend(self.0.connected(agents).await);
-            connected
-        })
+    fn connected<'a>(&'a self, agents: &'a [(AgentId, &'a str)]) -> BoxFuture<'a, Attendance> {
+        Box::pin(async move { self.1.connected(agents).await.with(self.0.connected(agents).await) })
     }
 
     fn is_relay<'a>(&'a self, endpoint_id: &'a str) -> BoxFuture<'a, bool> {
@@ -74,12 +74,14 @@ fn poke(changes: &Changes, subject: &str) {
 }
 
 impl Presence for RelayPresence {
-    fn connected<'a>(&'a self, agents: &'a [(AgentId, &'a str)]) -> BoxFuture<'a, BTreeMap<AgentId, Timestamp>> {
-        let since = |&(agent, endpoint): &(AgentId, &str)| Some((agent, self.0.since(endpoint, &agent.to_string())?));
-        Box::pin(std::future::ready(agents.iter().filter_map(since).collect()))
+    fn connected<'a>(&'a self, agents: &'a [(AgentId, &'a str)]) -> BoxFuture<'a, Attendance> {
+        let seat = |&(agent, endpoint): &(AgentId, &str)| {
+            Some((agent, Seat::new(self.presence.since(endpoint, &agent.to_string())?, &self.url)))
+        };
+        Box::pin(std::future::ready(Attendance { connected: agents.iter().filter_map(seat).collect(), is_incomplete: false }))
     }
 
     fn is_relay<'a>(&'a self, endpoint_id: &'a str) -> BoxFuture<'a, bool> {
-        Box::pin(std::future::ready(*self.1 == *endpoint_id))
+        Box::pin(std::future::ready(*self.endpoint_id == *endpoint_id))
     }
 }

@@ -109,9 +109,10 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let tasks = Tasks::new(Arc::clone(&config), Arc::clone(&local_url), ended).map_err(ServeError::Data)?;
     let queue =
         Queue::start(&trackers, (store.clone(), changes.clone(), tasks.clone(), ends), config.options.builds_max, drain.clone());
-    let tunnels = Tunnels::default();
-    let own = RelayPresence::start(&trackers, (relay.presence(), tunnels.endpoint_id()), changes.clone(), drain.clone());
-    let (relay_urls, presence) = meeting_points(&config, &access_url, (own, &keys))?;
+    let (tunnels, own_url) = (Tunnels::default(), own_relay_url(&config, &access_url));
+    let own = (relay.presence(), tunnels.endpoint_id(), Arc::clone(&own_url));
+    let own = RelayPresence::start(&trackers, own, changes.clone(), drain.clone());
+    let (relay_urls, presence) = meeting_points(&config, &own_url, (own, &keys))?;
 
     let apps_url = apps_url(&config, &access_url, port);
     let apps = apps_url.as_deref().map(|url| {
@@ -174,17 +175,21 @@ fn terminals(local_url: &str, (relay, tunnels): (&Relay, &Tunnels), drain: Cance
     Ok(Live::beside_the_api(api, relay.presence(), FollowersMax::default(), drain).terminals(tunnels.clone()))
 }
 
+/// Our own relay as clients and agents know it; among others it is written as those are.
+fn own_relay_url(config: &Config, access_url: &Arc<str>) -> Arc<str> {
+    if config.relay_urls.is_empty() { Arc::clone(access_url) } else { format!("{}/", access_url.trim_end_matches('/')).into() }
+}
+
 /// Where clients and agents meet, and who tells which of them are there: our own relay, if it is one of them, and those elsewhere.
 fn meeting_points(
     config: &Config,
-    access_url: &str,
+    own_url: &str,
     (own, keys): (RelayPresence, &Keys),
 ) -> Result<(Vec<String>, Arc<dyn Presence>), ServeError> {
     if config.relay_urls.is_empty() {
-        return Ok((vec![access_url.to_owned()], Arc::new(own)));
+        return Ok((vec![own_url.to_owned()], Arc::new(own)));
     }
-    let ours = format!("{}/", access_url.trim_end_matches('/'));
-    let (here, elsewhere): (Vec<_>, Vec<_>) = config.relay_urls.iter().cloned().partition(|url| *url == ours);
+    let (here, elsewhere): (Vec<_>, Vec<_>) = config.relay_urls.iter().cloned().partition(|url| url == own_url);
     // By this variable everybody else here is told whom to trust.
     let roots = config.environment.iter().find(|(name, value)| name == "SSL_CERT_FILE" && !value.is_empty());
     let away = presence::elsewhere(&elsewhere, keys.ticket.clone(), roots.map(|(_, file)| file.as_str()))

@@ -103,7 +103,7 @@ impl Tailnet {
         if endpoint.is_closed() {
             return Err(ConnectError::Closed);
         }
-        // The agent is at whichever relay is nearest to it. The first packets go to all; the one that is answered is the one that stays.
+        // The first packets go to all; the one that is answered is the one that stays.
         let address = relays.into_iter().fold(EndpointAddr::new(id), EndpointAddr::with_relay_url);
         let connection = tokio::time::timeout(CONNECT_WITHIN, endpoint.connect(address, ALPN))
             .await

@@ -33,7 +33,8 @@ const BIND_AGAIN: Duration = Duration::from_secs(1);
 pub struct TailnetConfig {
     /// Who it is.
     pub identity: Identity,
-    /// Where it can be met, and its admission there. Of several relays it is at the one that answers fastest, and at another when that fails.
+    /// Where it can be met, and its admission there. Of several relays it is at the one that answers fastest, and at another when that fails:
+    /// so an agent. A client names the one that its agent is at, since it does not find the agent at another.
     pub relay: Relay,
     /// Whether it may use direct paths; else everything goes through the relay. Only between two ends on one machine, of which the other may,
     /// is the loopback interface used all the same.
@@ -192,6 +193,19 @@ impl Tailnet {
     /// # Errors
     /// [`BindError`].
     pub async fn begin_anew(&self) -> Result<(), BindError> {
+        self.inner.rebuild().await
+    }
+
+    /// Leaves its relays for others, as somebody else. An endpoint keeps to the relay that it once found best, also when that is gone; and so
+    /// does whoever knew it there, who would answer a known key at the old relay. Its connections end.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub async fn move_to(&self, identity: Identity, relay: Relay) -> Result<(), BindError> {
+        {
+            let mut config = lock(&self.inner.config);
+            (config.identity, config.relay) = (identity, relay);
+        }
         self.inner.rebuild().await
     }
 

@@ -84,7 +84,7 @@ pub struct Manifest {
 pub struct Relay {
     /// The URL of the first.
     pub url: String,
-    /// Further ones, in no order: an agent is at the one that answers it fastest, a client looks for it at all.
+    /// Further ones, in no order. An agent is at the one that answers it fastest, and a client looks for it there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<String>,
     /// A JWT with `aud: relay`, bound to the endpoint that asked; good at each of them.
@@ -99,6 +99,12 @@ impl Relay {
 
     /// Only the relay at `url`, if it is one of these. A final slash does not matter.
     #[must_use]
+    /// Only the first.
+    #[must_use]
+    pub fn first(&self) -> Self {
+        Self { url: self.url.clone(), others: Vec::new(), token: self.token.clone() }
+    }
+
     pub fn only(&self, url: &str) -> Option<Self> {
         let bare = |url: &str| url.trim_end_matches('/').to_owned();
         let found = self.urls().find(|known| bare(known) == bare(url))?;
@@ -294,7 +300,7 @@ pub struct TicketRequest {
 pub struct Ticket {
     /// The agent's tailnet key.
     pub agent_endpoint_id: String,
-    /// The relay to meet at.
+    /// The relay to meet at, which the agent is at now, and the others that it may go to when that fails.
     pub relay: Relay,
     /// A JWT with `aud: agent`, see [`crate::ticket`]; presented as the first frame of each stream.
     pub ticket: Secret,

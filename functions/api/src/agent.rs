@@ -12,7 +12,7 @@ use crate::{
 };
 use axum::extract::State;
 use berth_domain::{
-    Actor, AgentId, AgentStatus, Lifecycle, Secret, UserId, WorkspaceId,
+    Actor, AgentId, Lifecycle, Secret, UserId, WorkspaceId,
     limit::{LOG_BATCH_LINES_MAX, LOG_LINE_BYTES_MAX, RELAY_CLIENT_SECONDS, TICKET_SECONDS},
 };
 use berth_store::{Agent, Build, Workspace};
@@ -219,7 +219,7 @@ pub(crate) async fn ticket(
     let (agent, workspace) = enterable(&api, &caller, id).await?;
     check_endpoint(&body.endpoint_id)?;
     let (workspace_id, last_used_at) = (workspace.id, workspace.last_used_at);
-    require_connected(&api, &agent, workspace).await?;
+    let relay_url = require_connected(&api, &agent, workspace).await?;
     workspace::note_use(&api, workspace_id, last_used_at).await?; // Whoever is introduced comes to use it.
     let (now, signing) = (api.now(), &api.app.signing);
     let user = (caller.user.id.0, caller.user.username.as_str());
@@ -230,28 +230,35 @@ pub(crate) async fn ticket(
         Some(terminal) => signing.agent_only((client, agent_key), user, Target::Terminal(terminal), ends)?,
         None => signing.agent(client, agent_key, user, ends)?,
     };
-    Ok(Json(introduction(&api, &agent, workspace_id, (token, ticket))))
+    Ok(Json(introduction(&api, &agent, (workspace_id, &relay_url), (token, ticket))))
 }
 
 /// What a client needs to reach an agent: with admission at the relays, and with a ticket for the agent.
-pub(crate) fn introduction(api: &Api, agent: &Agent, workspace: WorkspaceId, (token, ticket): (Secret, Secret)) -> Ticket {
+pub(crate) fn introduction(
+    api: &Api,
+    agent: &Agent,
+    (workspace, relay_url): (WorkspaceId, &str),
+    (token, ticket): (Secret, Secret),
+) -> Ticket {
     let seed = host_key_seed(&api.app.host_key_secret, workspace, &agent.definition.name);
     Ticket {
         agent_endpoint_id: agent.endpoint_id.clone(),
-        relay: api.app.config.relay(token),
+        relay: api.app.config.relay_from(relay_url, token),
         ticket,
         ssh_host_key: public_line(&seed),
         disable_direct_connections: api.app.config.disable_direct_connections,
     }
 }
 
-async fn require_connected(api: &Api, agent: &Agent, workspace: Workspace) -> Answer<()> {
+/// The relay that a connected agent is at.
+async fn require_connected(api: &Api, agent: &Agent, workspace: Workspace) -> Answer<String> {
     let build = home(api, agent, workspace).await?;
     let since = build.job.completed_at.unwrap_or(agent.created_at);
     let agents = Agents::from([(agent.id, agent.clone())]);
-    let status = view::status(Some(agent), &agent.definition, since, &api.sight(&agents).await);
-    if status == AgentStatus::Connected {
-        return Ok(());
+    let sight = api.sight(&agents).await;
+    if let Some(seat) = sight.attendance.connected.get(&agent.id) {
+        return Ok(seat.relay_url.clone());
     }
+    let status = view::status(Some(agent), &agent.definition, since, &sight);
     Err(ApiError::conflict(format!("agent {} is not connected", agent.definition.name)).detail(status.as_str()))
 }

@@ -60,14 +60,14 @@ use axum::Router;
 use berth_domain::{Priority, Secret, Timestamp};
 use berth_store::{JobId, Store};
 use berth_wire::{agent::Relay, ticket::SigningKey};
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 pub use changes::{Changes, Listener, Topic};
 pub use config::Config;
 pub use host_key::host_key_seed;
 pub use origin::behind_cdn;
-pub use port::{Announce, Clock, Presence};
+pub use port::{Announce, Attendance, Clock, Presence, Seat};
 pub use presence::RelayPresence;
 pub use queue::Queue;
 
@@ -129,6 +129,12 @@ impl ApiConfig {
         let mut urls = self.relay_urls.iter().cloned();
         Relay { url: urls.next().unwrap_or_default(), others: urls.collect(), token }
     }
+
+    /// The same, the one at `url` first.
+    pub(crate) fn relay_from(&self, url: &str, token: Secret) -> Relay {
+        let others = self.relay_urls.iter().filter(|known| *known != url).cloned().collect();
+        Relay { url: url.to_owned(), others, token }
+    }
 }
 
 /// The router over an [`App`]. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so that logins are limited by peer.
@@ -181,8 +187,8 @@ impl Api {
     pub(crate) async fn sight<'a>(&self, agents: &'a view::Agents) -> view::Sight<'a> {
         let greeted = agents.values().filter(|agent| !agent.endpoint_id.is_empty());
         let asked: Vec<_> = greeted.map(|agent| (agent.id, agent.endpoint_id.as_str())).collect();
-        let connected = if asked.is_empty() { BTreeMap::new() } else { self.app.presence.connected(&asked).await };
-        view::Sight { agents, connected, now: self.now() }
+        let attendance = if asked.is_empty() { Attendance::default() } else { self.app.presence.connected(&asked).await };
+        view::Sight { agents, attendance, now: self.now() }
     }
 }
 

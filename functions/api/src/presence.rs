@@ -1,6 +1,6 @@
 //! Who is at the relay, on AWS: the relay is another process and is asked over HTTP. On one machine the API looks into its memory.
 
-use crate::{Clock, Presence};
+use crate::{Attendance, Clock, Presence, Seat};
 use berth_aws::Aws;
 use berth_domain::{AgentId, Timestamp};
 use berth_wire::{
@@ -10,7 +10,7 @@ use berth_wire::{
 use futures_util::future::{BoxFuture, join_all};
 use jiff::SignedDuration;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -25,6 +25,7 @@ const ASK_AGAIN: SignedDuration = SignedDuration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct RelayPresence {
     aws: Aws,
+    /// As clients and agents know them.
     urls: Vec<String>,
     signing: SigningKey,
     clock: Clock,
@@ -53,15 +54,15 @@ impl RelayPresence {
     /// Makes no request.
     #[must_use]
     pub fn new(aws: Aws, relay_urls: &[String], signing: SigningKey, clock: Clock) -> Self {
-        let urls = relay_urls.iter().map(|url| format!("{}{PRESENCE_PATH}", url.trim_end_matches('/'))).collect();
-        Self { aws, urls, signing, clock, known: Arc::default(), asked: Arc::default() }
+        Self { aws, urls: relay_urls.to_vec(), signing, clock, known: Arc::default(), asked: Arc::default() }
     }
 
-    async fn ask(&self, url: &str, agents: &[(AgentId, &str)]) -> Result<PresenceAnswer, Silence> {
+    async fn ask(&self, relay_url: &str, agents: &[(AgentId, &str)]) -> Result<PresenceAnswer, Silence> {
         let ticket = self.signing.presence(self.clock.now() + SignedDuration::from_secs(PRESENCE_TICKET_SECONDS))?;
         let asked = |&(agent, endpoint): &(AgentId, &str)| AskedAgent { id: agent.0, endpoint_id: endpoint.to_owned() };
         let body = serde_json::to_string(&PresenceRequest { agents: agents.iter().map(asked).collect() })?;
-        let answer = tokio::time::timeout(PATIENCE, self.aws.post_json(url, ticket.expose(), body)).await;
+        let url = format!("{}{PRESENCE_PATH}", relay_url.trim_end_matches('/'));
+        let answer = tokio::time::timeout(PATIENCE, self.aws.post_json(&url, ticket.expose(), body)).await;
         let (status, body) = answer.map_err(|_| Silence::Late)??;
         if status != 200 {
             return Err(Silence::Status(status));
@@ -69,19 +70,20 @@ impl RelayPresence {
         Ok(serde_json::from_slice(&body)?)
     }
 
-    async fn all(&self, agents: &[(AgentId, &str)]) -> BTreeMap<AgentId, Timestamp> {
-        let mut connected = BTreeMap::new();
+    async fn all(&self, agents: &[(AgentId, &str)]) -> Attendance {
+        let mut seen = Attendance::default();
         let questions = self.urls.iter().flat_map(|url| agents.chunks(PRESENCE_AGENTS_MAX).map(move |some| (url, some)));
         let asked = questions.map(async |(url, some)| (url, self.ask(url, some).await));
         for (url, answer) in join_all(asked).await {
             match answer {
-                Ok(answer) => answer.connected.into_iter().for_each(|one| note(&mut connected, AgentId(one.id), one.since)),
+                Ok(answer) => answer.connected.into_iter().for_each(|one| seen.note(AgentId(one.id), Seat::new(one.since, url))),
                 Err(silence) => {
                     tracing::warn!(error = %berth_lambda::causes(&silence), url, "nobody there is shown as connected");
+                    seen.is_incomplete = true;
                 }
             }
         }
-        connected
+        seen
     }
 
     /// Asks only about one that is not known.
@@ -112,13 +114,8 @@ impl RelayPresence {
     }
 }
 
-/// An agent may be at two relays for a moment, when it changes from one to the other: it is connected since it came to the first.
-fn note(connected: &mut BTreeMap<AgentId, Timestamp>, agent: AgentId, since: Timestamp) {
-    connected.entry(agent).and_modify(|known| *known = since.min(*known)).or_insert(since);
-}
-
 impl Presence for RelayPresence {
-    fn connected<'a>(&'a self, agents: &'a [(AgentId, &'a str)]) -> BoxFuture<'a, BTreeMap<AgentId, Timestamp>> {
+    fn connected<'a>(&'a self, agents: &'a [(AgentId, &'a str)]) -> BoxFuture<'a, Attendance> {
         Box::pin(self.all(agents))
     }
 
@@ -142,7 +139,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_relay_that_is_away_or_silent_connects_nobody_and_holds_nobody_up() {
+    async fn a_relay_that_is_away_or_silent_connects_nobody_and_holds_nobody_up_and_is_told_from_an_empty_one() {
         let agents = [(AgentId(uuid::Uuid::nil()), "a")];
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let away = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -151,7 +148,7 @@ mod tests {
         for url in urls {
             let relay = presence(&[url]);
             let asked = tokio::time::timeout(PATIENCE * 10, relay.connected(&agents)).await;
-            assert_eq!(asked.expect("it waits for ever"), BTreeMap::new());
+            assert_eq!(asked.expect("it waits for ever"), Attendance { is_incomplete: true, ..Attendance::default() });
             assert!(!relay.is_relay(&"a".repeat(64)).await);
         }
     }

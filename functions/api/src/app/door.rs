@@ -1,7 +1,7 @@
 //! What there is to see at an app's host, and the way in.
 
 use crate::{
-    Api,
+    Api, Attendance,
     agent::{self, RELAYS_OWN_END},
     error::Answer,
     workspace,
@@ -116,11 +116,11 @@ fn at(url: &str) -> Result<Inside<'_>, &'static str> {
 /// Introduces the relay to the agent, when the agent is there.
 async fn open(api: &Api, (workspace, agent): (&Workspace, &Agent), inside: Inside<'_>, endpoint: &str) -> Answer<View> {
     let asked = [(agent.id, agent.endpoint_id.as_str())];
-    let is_there = !agent.endpoint_id.is_empty() && api.app.presence.connected(&asked).await.contains_key(&agent.id);
-    if !is_there {
+    let attendance = if agent.endpoint_id.is_empty() { Attendance::default() } else { api.app.presence.connected(&asked).await };
+    let Some(seat) = attendance.connected.get(&agent.id) else {
         let what = "is started, and its agent has yet to connect".to_owned();
         return Ok(View::Away(Away { workspace: named(workspace), what, coming: true, may_start: false }));
-    }
+    };
     workspace::note_use(api, workspace.id, workspace.last_used_at).await?;
     let after = |seconds| api.now() + SignedDuration::from_secs(seconds);
     let signing = &api.app.signing;
@@ -129,7 +129,7 @@ async fn open(api: &Api, (workspace, agent): (&Workspace, &Agent), inside: Insid
     let owner = (workspace.owner.0, workspace.owner_name.as_str());
     let only = Target::Tcp { port: inside.port };
     let ticket = signing.agent_only((endpoint, &agent.endpoint_id), owner, only, after(TICKET_SECONDS))?;
-    let ticket = agent::introduction(api, agent, workspace.id, (token, ticket));
+    let ticket = agent::introduction(api, agent, (workspace.id, &seat.relay_url), (token, ticket));
     let root = if inside.root.starts_with('/') { inside.root.to_owned() } else { format!("/{}", inside.root) };
     Ok(View::Open(Box::new(Opening { ticket, port: inside.port, root })))
 }

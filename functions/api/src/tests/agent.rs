@@ -1,9 +1,11 @@
 //! Agents: hello, lifecycle, logs, and the ticket that introduces a client.
 
-use super::fixture::{AGENT_ENDPOINT, CLIENT_ENDPOINT, World};
+use super::fixture::{AGENT_ENDPOINT, CLIENT_ENDPOINT, RELAY, World};
+use crate::Seat;
 use berth_domain::{AgentId, Role};
 use berth_store::{JobId, UserChange};
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 
 struct Up {
     world: World,
@@ -15,7 +17,10 @@ struct Up {
 }
 
 async fn up() -> Up {
-    let world = World::new().await;
+    up_in(World::new().await).await
+}
+
+async fn up_in(world: World) -> Up {
     let (admin, ada) = (world.user("root", &[Role::Owner]).await, world.user("ada", &[]).await);
     let (template, _) = world.template(&admin, "linux", json!([])).await;
     let workspace = world.workspace(&ada, &template, "dev").await;
@@ -82,6 +87,26 @@ async fn an_agent_says_hello_and_is_seen_as_it_comes_and_goes() {
     );
     let shown = up.world.by(&up.ada).get("/api/v2/users/me/workspace/dev").await.is(200);
     assert_eq!(shown["health"], json!({ "healthy": false, "failing_agents": [up.agent] }));
+
+    up.world.relay.1.store(true, Ordering::Relaxed);
+    let seen = up.seen().await;
+    let reason = "a relay does not answer: it is not known whether the agent is connected";
+    assert_eq!((&seen["status"], &seen["health"]), (&json!("disconnected"), &json!({ "healthy": false, "reason": reason })));
+}
+
+#[tokio::test]
+async fn a_ticket_names_the_relay_first_that_the_agent_is_at() {
+    let other = "https://other.example.com/";
+    let world = World::with(|config| config.relay_urls.push(other.to_owned())).await;
+    let up = up_in(world).await;
+    let manifest = up.world.connect(up.agent, &up.token).await;
+    assert_eq!((&manifest["relay"]["url"], &manifest["relay"]["others"]), (&json!(RELAY), &json!([other])));
+    let relay = up.ticket(&up.ada).await.is(200)["relay"].clone();
+    assert_eq!((&relay["url"], &relay["others"]), (&json!(RELAY), &json!([other])));
+    let moved = Seat::new(up.world.now(), other);
+    up.world.relay.0.lock().unwrap().insert((up.agent, AGENT_ENDPOINT.to_owned()), moved);
+    let relay = up.ticket(&up.ada).await.is(200)["relay"].clone();
+    assert_eq!((&relay["url"], &relay["others"]), (&json!(other), &json!([RELAY])));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! A world to tell stories in: the real router, the real store in memory, a clock and a relay of our own.
 
-use crate::{Announce, ApiConfig, App, Changes, Clock, Presence};
+use crate::{Announce, ApiConfig, App, Attendance, Changes, Clock, Presence, Seat};
 use axum::{Router, body::Body};
 use berth_domain::{AgentId, Priority, Role, Secret, SessionToken, TaskId, Timestamp, TokenHash, TokenId, UserId, Username};
 use berth_store::{JobId, Offer, Session, SessionKind, Store, User};
@@ -11,9 +11,12 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -22,6 +25,8 @@ use uuid::Uuid;
 /// The endpoint of the agent in these stories, of the relay's own end, and of the client.
 pub(super) const AGENT_ENDPOINT: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 pub(super) const RELAY_ENDPOINT: &str = "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee";
+/// The relay, as everybody knows it.
+pub(super) const RELAY: &str = "https://relay.example.com";
 pub(super) const CLIENT_ENDPOINT: &str = "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc";
 
 /// The queue: what was announced, in order.
@@ -35,15 +40,16 @@ impl Announce for Queue {
     }
 }
 
-/// The relay: who is there.
+/// The relay: who is there, and whether another one is silent.
 #[derive(Debug, Default)]
-pub(super) struct Relay(pub(super) Mutex<HashMap<(AgentId, String), Timestamp>>);
+pub(super) struct Relay(pub(super) Mutex<HashMap<(AgentId, String), Seat>>, pub(super) AtomicBool);
 
 impl Presence for Relay {
-    fn connected<'a>(&'a self, agents: &'a [(AgentId, &'a str)]) -> BoxFuture<'a, BTreeMap<AgentId, Timestamp>> {
+    fn connected<'a>(&'a self, agents: &'a [(AgentId, &'a str)]) -> BoxFuture<'a, Attendance> {
         let there = self.0.lock().unwrap();
-        let since = |&(agent, endpoint): &(AgentId, &str)| Some((agent, *there.get(&(agent, endpoint.to_owned()))?));
-        Box::pin(std::future::ready(agents.iter().filter_map(since).collect()))
+        let seat = |&(agent, endpoint): &(AgentId, &str)| Some((agent, there.get(&(agent, endpoint.to_owned()))?.clone()));
+        let connected = agents.iter().filter_map(seat).collect();
+        Box::pin(std::future::ready(Attendance { connected, is_incomplete: self.1.load(Ordering::Relaxed) }))
     }
 
     fn is_relay<'a>(&'a self, endpoint_id: &'a str) -> BoxFuture<'a, bool> {
@@ -103,7 +109,7 @@ impl World {
         let (queue, relay) = (Arc::new(Queue::default()), Arc::new(Relay::default()));
         let mut config = ApiConfig {
             access_url: "https://berth.example.com".into(),
-            relay_urls: vec!["https://relay.example.com".into()],
+            relay_urls: vec![RELAY.into()],
             sockets_url: None,
             apps_url: Some("https://apps.example.com".into()),
             binaries: None::<PathBuf>,
@@ -236,7 +242,7 @@ impl World {
     pub(super) async fn connect(&self, agent: AgentId, token: &str) -> Value {
         let hello = json!({ "endpoint_id": AGENT_ENDPOINT, "version": "v0.1.0", "expanded_directory": "/home/ada" });
         let manifest = self.by(token).post("/api/v2/workspaceagents/me/manifest", hello).await.is(200);
-        self.relay.0.lock().unwrap().insert((agent, AGENT_ENDPOINT.into()), self.now());
+        self.relay.0.lock().unwrap().insert((agent, AGENT_ENDPOINT.into()), Seat::new(self.now(), RELAY));
         manifest
     }
 }

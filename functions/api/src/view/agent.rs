@@ -1,6 +1,7 @@
 //! An agent's view: what the template says of it, its row, and whether the relay sees it now.
 
 use super::Agents;
+use crate::Attendance;
 use berth_domain::{
     AgentId, AgentStatus, AppAddress, AppHealth, JobStatus, Lifecycle, Timestamp,
     limit::{AGENT_CONNECT_SECONDS, AGENT_HELLO_SECONDS},
@@ -17,8 +18,8 @@ use std::collections::BTreeMap;
 pub(crate) struct Sight<'a> {
     /// Their rows.
     pub(crate) agents: &'a Agents,
-    /// Those of them that are at the relay, and since when.
-    pub(crate) connected: BTreeMap<AgentId, Timestamp>,
+    /// Those of them that are at a relay.
+    pub(crate) attendance: Attendance,
     /// Now.
     pub(crate) now: Timestamp,
 }
@@ -28,7 +29,7 @@ pub(crate) struct Sight<'a> {
 /// An agent that the relay holds is connected. One that never said hello since its build ended is connecting until its
 /// template's time is over. One that said hello a moment ago is on its way to the relay. Any other was lost.
 pub(crate) fn status(row: Option<&Agent>, definition: &runner::Agent, since: Timestamp, sight: &Sight<'_>) -> AgentStatus {
-    if row.is_some_and(|row| sight.connected.contains_key(&row.id)) {
+    if row.is_some_and(|row| sight.attendance.connected.contains_key(&row.id)) {
         return AgentStatus::Connected;
     }
     let first = row.and_then(|row| row.first_connected_at);
@@ -48,9 +49,13 @@ pub(crate) fn status(row: Option<&Agent>, definition: &runner::Agent, since: Tim
     }
 }
 
-fn health(status: AgentStatus, lifecycle: Lifecycle) -> AgentHealth {
+/// `is_incomplete`: a relay does not answer, so an agent that is not seen may be there all the same.
+fn health(status: AgentStatus, lifecycle: Lifecycle, is_incomplete: bool) -> AgentHealth {
     let reason = match (status, lifecycle) {
         (status, Lifecycle::Off) if status != AgentStatus::Connected => "agent is not running",
+        (AgentStatus::Timeout | AgentStatus::Disconnected, _) if is_incomplete => {
+            "a relay does not answer: it is not known whether the agent is connected"
+        }
         (AgentStatus::Timeout, _) => "agent is taking too long to connect",
         (AgentStatus::Disconnected, _) => "agent has lost connection",
         (_, Lifecycle::StartError) => "agent startup script exited with an error",
@@ -77,7 +82,7 @@ pub(crate) fn agent(build: &Build, on: &Resource, definition: &runner::Agent, si
         updated_at: row.map_or(on.created_at, |row| row.updated_at),
         first_connected_at: row.and_then(|row| row.first_connected_at),
         // Since when, not the time of this answer: a watched workspace must not be news at every look.
-        last_connected_at: row.and_then(|row| sight.connected.get(&row.id).copied()),
+        last_connected_at: row.and_then(|row| sight.attendance.connected.get(&row.id)).map(|seat| seat.since),
         started_at: row.and_then(|row| row.started_at),
         ready_at: row.and_then(|row| row.ready_at),
         status,
@@ -89,7 +94,7 @@ pub(crate) fn agent(build: &Build, on: &Resource, definition: &runner::Agent, si
             .iter()
             .map(|app| App { health: app_health(row, app), ..self::app(Some(build), definition, app) })
             .collect(),
-        health: health(status, lifecycle),
+        health: health(status, lifecycle, sight.attendance.is_incomplete),
         logs_length: row.map_or(0, |row| row.logs_length),
         logs_overflowed: row.is_some_and(|row| row.logs_overflowed),
         ..planned(on, definition)
@@ -127,7 +132,7 @@ pub(crate) fn planned(on: &Resource, definition: &runner::Agent) -> resource::Ag
         startup_script_behavior: definition.startup_script_behavior.clone(),
         login_before_ready: definition.startup_script_behavior != "blocking" && !blocks_login(definition),
         display_apps: definition.display_apps.clone(),
-        health: health(status, lifecycle),
+        health: health(status, lifecycle, false),
         logs_length: 0,
         logs_overflowed: false,
         log_sources: definition.scripts.iter().map(|script| log_source(definition, script, on.created_at)).collect(),
