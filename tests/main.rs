@@ -41,4 +41,5 @@ mod template;
 mod terminal;
 mod upload;
 mod user;
+mod verb;
 mod workspace;

@@ -10,6 +10,9 @@ use berth_wire::domain::{Secret, TokenHash};
 /// How often the control plane is asked who may stay: with the answer's way, everything of somebody who may not is over within the minute.
 const RECHECK: Duration = Duration::from_secs(30);
 
+/// The longest path that every system takes for a socket, in bytes (macOS: 104, with the zero at its end).
+const SOCKET_PATH_BYTES_MAX: usize = 100;
+
 /// The longest time between two such questions.
 const RECHECK_SECONDS_MAX: u64 = 3600;
 
@@ -100,10 +103,25 @@ impl Config {
         self.state_directory.join("tailnet.key")
     }
 
+    /// The socket at which scripts wait for each other. A path of a socket is short, so where the state's is not, it is elsewhere.
+    pub fn socket_file(&self) -> PathBuf {
+        let file = self.state_directory.join("agent.sock");
+        if file.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+            return file;
+        }
+        let name = self.state_directory.file_name().unwrap_or_default().to_string_lossy();
+        PathBuf::from(format!("/tmp/berth-{name}")).join("agent.sock")
+    }
+
     /// A log file's path: relative ones are in the log directory.
     pub fn log_file(&self, path: &Path) -> PathBuf {
         self.log_directory.join(path)
     }
+}
+
+/// The environment of this process, for verbs: most of them need little of it, and do without a deployment.
+pub fn environment() -> BTreeMap<OsString, OsString> {
+    std::env::vars_os().collect()
 }
 
 /// The token stands for the agent before the agent knows its id; its hash does not give it away.
@@ -163,6 +181,17 @@ mod tests {
             let error = read(wrong).unwrap_err().to_string();
             assert_eq!(error, "BERTH_AGENT_RECHECK_SECONDS is not a number of seconds from 1 to 3600", "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_socket_has_a_path_that_is_short_enough() {
+        let read = |home: &str| {
+            let pairs = [("CODER_AGENT_URL", "http://x"), ("CODER_AGENT_TOKEN", "t"), ("HOME", home)];
+            Config::read(environment(&pairs)).unwrap()
+        };
+        let (short, long) = (read("/home/ada"), read(&format!("/home/{}", "a".repeat(100))));
+        assert!(short.socket_file().starts_with(&short.state_directory));
+        assert!(long.socket_file().starts_with("/tmp") && long.socket_file().as_os_str().len() <= SOCKET_PATH_BYTES_MAX);
     }
 
     #[test]

@@ -24,7 +24,9 @@ pub mod ssh;
 pub mod terminal;
 pub mod tunnel;
 pub mod udp;
+pub mod unit;
 pub mod user;
+pub mod verb;
 pub mod visitor;
 
 use std::sync::Arc;
@@ -91,6 +93,15 @@ pub async fn run(config: Config, stop: Stop) -> Result<(), AgentError> {
         manifest = introduce(&control, &config) => manifest?,
         () = stop.soon.cancelled() => return Ok(()),
     };
+    if let Err(error) = verb::link(&config) {
+        tracing::warn!(%error, "`coder` and `berth` will be missing in the workspace");
+    }
+    let units = unit::socket::serve(config.socket_file());
+    let _meeting = own(async move {
+        if let Err(error) = units.await {
+            tracing::warn!(%error, "scripts cannot wait for each other: `coder exp sync` does not work");
+        }
+    });
     let direct = !manifest.disable_direct_connections;
     let tailnet =
         Tailnet::bind(TailnetConfig { identity, relay: manifest::relay(&config, &manifest), direct, accept: true }).await?;

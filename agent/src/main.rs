@@ -15,12 +15,9 @@ const UNUSABLE: u8 = 2;
 const SUPERSEDED: u8 = 3;
 
 fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == "--version") {
-        #[allow(clippy::print_stdout, reason = "what was asked for")]
-        {
-            println!("berth-agent {}", env!("CARGO_PKG_VERSION"));
-        }
-        return ExitCode::SUCCESS;
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if let Some(code) = berth_agent::verb::run(&arguments) {
+        return code;
     }
     #[cfg(target_os = "linux")]
     let closed = berth_agent::process::close_inherited();

@@ -9,6 +9,7 @@ use berth_wire::ticket::VerifyingKey;
 use crate::config::Config;
 use crate::ssh::{SessionEnvironment, resolve_path};
 use crate::user::User;
+use crate::verb;
 
 /// The surroundings of sessions and scripts.
 pub fn sessions(config: &Config, manifest: &Manifest) -> SessionEnvironment {
@@ -21,13 +22,20 @@ pub fn sessions(config: &Config, manifest: &Manifest) -> SessionEnvironment {
     });
     SessionEnvironment {
         inherited: config.inherited.clone(),
-        template: manifest.env.clone(),
+        template: template_variables(config, manifest),
         agent: agent_variables(config, manifest),
         directory: manifest.directory.clone(),
         programs: Some(config.script_programs()),
         motd_file,
         user: Some(user),
     }
+}
+
+/// The template's variables, and git's way to ssh unless the template has another.
+fn template_variables(config: &Config, manifest: &Manifest) -> BTreeMap<String, String> {
+    let mut variables = manifest.env.clone();
+    variables.entry("GIT_SSH_COMMAND".to_owned()).or_insert_with(|| verb::git_ssh_command(config));
+    variables
 }
 
 /// Where to be found: at the deployment's relays, or at the one of them that the environment pins.
@@ -61,11 +69,14 @@ fn agent_variables(config: &Config, manifest: &Manifest) -> BTreeMap<String, Str
         ("WORKSPACE_OWNER_NAME", &manifest.owner_name),
         ("AGENT_URL", &url),
         ("AGENT_TOKEN", config.token.expose()),
+        ("AGENT_SOCKET_PATH", &config.socket_file().display().to_string()),
     ]
     .map(|(name, value)| [(format!("CODER_{name}"), value.to_owned()), (format!("BERTH_{name}"), value.to_owned())]);
     let programs = config.script_programs().display().to_string();
+    let askpass = verb::program(config).display().to_string();
     let alone =
         [("CODER", "true"), ("BERTH", "true"), ("CODER_SCRIPT_BIN_DIR", &programs), ("CS_DISABLE_GETTING_STARTED_OVERRIDE", "1")];
+    let alone = alone.into_iter().chain([("GIT_ASKPASS", askpass.as_str())]);
     both.into_iter().flatten().chain(alone.map(|(name, value)| (name.to_owned(), value.to_owned()))).collect()
 }
 
@@ -157,6 +168,9 @@ pub(crate) mod tests {
             |name: &str| found.variables.get(std::ffi::OsStr::new(name)).and_then(|value| value.to_str()).unwrap_or_default();
         assert_eq!(value("CODER_AGENT_URL"), "http://127.0.0.1:3000/");
         assert_eq!((value("CODER_WORKSPACE_NAME"), value("BERTH_WORKSPACE_AGENT_NAME"), value("CODER")), ("dev", "main", "true"));
+        let program = config.script_programs().join("coder");
+        assert_eq!(value("GIT_ASKPASS"), program.display().to_string());
+        assert_eq!(value("GIT_SSH_COMMAND"), format!("{} gitssh --", program.display()));
         assert!(value("PATH").starts_with(&format!("{}:", config.script_programs().display())));
         assert_eq!(found.directory, home.path());
     }

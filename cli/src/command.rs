@@ -18,6 +18,7 @@ mod netcheck;
 mod open;
 mod ping;
 mod port_forward;
+mod public_key;
 mod rename;
 mod repair;
 mod restart;
@@ -77,6 +78,9 @@ pub enum Verb {
     Logout(logout::Arguments),
     /// Show who is signed in, and where
     Whoami(whoami::Arguments),
+    /// Show the key with which git in your workspaces proves who you are
+    #[command(name = "publickey")]
+    PublicKey(public_key::Arguments),
     /// Make, list and remove API tokens
     Tokens(tokens::Arguments),
     /// Manage templates
@@ -201,6 +205,7 @@ async fn perform(verb: Verb, session: &Session) -> Outcome {
         Verb::Login(arguments) => login::run(arguments, session).await,
         Verb::Logout(_) => logout::run(session).await,
         Verb::Whoami(arguments) => whoami::run(&arguments, session).await,
+        Verb::PublicKey(arguments) => public_key::run(&arguments, session).await,
         Verb::Tokens(arguments) => tokens::run(arguments, session).await,
         Verb::Templates(arguments) => templates::run(arguments, session).await,
         Verb::Create(arguments) => create::run(arguments, session).await,
@@ -327,6 +332,7 @@ mod tests {
             "berth open vscode dev /src -o json",
             "berth config-ssh --wait yes --ssh-host-prefix b- --hostname-suffix example -o ForwardAgent=yes",
             "berth mux status",
+            "berth publickey --reset -y",
         ] {
             assert!(accepts(line), "{line}");
         }

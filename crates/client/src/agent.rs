@@ -3,8 +3,8 @@
 use crate::{Client, Follow, Result, follow, http::segment};
 use berth_wire::{
     agent::{
-        AgentLog, AppHealthReport, Hello, LifecycleReport, Logs, Manifest, MetadataReport, ScriptCompleted, SessionsAnswer,
-        SessionsRequest, Ticket, TicketRequest,
+        AgentGitKey, AgentLog, AppHealthReport, ExternalAuth, Hello, LifecycleReport, Logs, Manifest, MetadataReport,
+        ScriptCompleted, SessionsAnswer, SessionsRequest, Ticket, TicketRequest,
     },
     domain::Secret,
     resource::Agent,
@@ -111,6 +111,23 @@ impl AgentClient {
     /// Any [`crate::ClientError`].
     pub async fn app_health(&self, report: &AppHealthReport) -> Result<()> {
         self.0.done(self.0.request(Method::POST, &["workspaceagents", "me", "app-health"]).json(report)).await
+    }
+
+    /// The key of the workspace's owner for git over SSH.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn git_key(&self) -> Result<AgentGitKey> {
+        self.0.get(&["workspaceagents", "me", "gitsshkey"]).await
+    }
+
+    /// A token of the external authentication that `key` (`id` or `match`) and `value` name; 404 when there is none.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn external_auth(&self, key: &str, value: &str) -> Result<ExternalAuth> {
+        let request = self.0.request(Method::GET, &["workspaceagents", "me", "external-auth"]);
+        self.0.json(request.query(&[(key, value)])).await
     }
 
     /// Appends lines to the agent's log; 413 when it is full.

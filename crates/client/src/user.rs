@@ -2,8 +2,8 @@
 
 use crate::{Client, Result};
 use berth_wire::user::{
-    ApiKey, AuthMethods, ChangePassword, CreateFirstUser, CreateToken, CreateUser, CreatedFirstUser, CreatedToken, LoggedIn, Login,
-    Organization, User, Users,
+    ApiKey, AuthMethods, ChangePassword, CreateFirstUser, CreateToken, CreateUser, CreatedFirstUser, CreatedToken, GitKey,
+    LoggedIn, Login, Organization, User, Users,
 };
 use reqwest::Method;
 
@@ -90,6 +90,22 @@ impl Client {
     /// Any [`crate::ClientError`].
     pub async fn change_password(&self, change: &ChangePassword) -> Result<()> {
         self.done(self.request(Method::PUT, &["users", "me", "password"]).json(change)).await
+    }
+
+    /// One's own key for git over SSH, as workspaces have it.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn git_key(&self) -> Result<GitKey> {
+        self.get(&["users", "me", "gitsshkey"]).await
+    }
+
+    /// Makes another one.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn renew_git_key(&self) -> Result<GitKey> {
+        self.json(self.request(Method::PUT, &["users", "me", "gitsshkey"])).await
     }
 
     /// Makes an API token; the answer is the only time it is shown.

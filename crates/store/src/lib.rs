@@ -14,6 +14,7 @@ pub mod dry_run;
 pub mod embedded;
 pub mod file;
 pub mod finish;
+pub mod git_key;
 pub mod job;
 pub mod keys;
 pub mod lease;
@@ -46,6 +47,7 @@ pub use dry_run::DryRun;
 pub use embedded::OpenError;
 pub use file::File;
 pub use finish::AGENTS_MAX;
+pub use git_key::GitKey;
 pub use job::{
     CancelError, ClaimError, FinishError, Home, Job, JobId, JobIdError, JobRecord, LeaseError, Lost, LostOutcome, Offer,
     OfferError, RunnerSession,

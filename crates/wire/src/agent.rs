@@ -9,6 +9,8 @@
 //! | `POST me/metadata` | [`MetadataReport`] -> 204 |
 //! | `POST me/script-completed` | [`ScriptCompleted`] -> 204 |
 //! | `POST me/app-health` | [`AppHealthReport`] -> 204 |
+//! | `GET me/gitsshkey` | -> [`AgentGitKey`]; 403 when the owner is suspended |
+//! | `GET me/external-auth` | [`ExternalAuthQuery`] -> [`ExternalAuth`]; 404 when no provider is configured |
 //!
 //! and the client's, under `/api/v2/workspaceagents/{id}`: `POST ticket` [`TicketRequest`] -> [`Ticket`]; `GET logs?after=N&follow`.
 
@@ -97,14 +99,14 @@ impl Relay {
         std::iter::once(&self.url).chain(&self.others).map(String::as_str)
     }
 
-    /// Only the relay at `url`, if it is one of these. A final slash does not matter.
-    #[must_use]
     /// Only the first.
     #[must_use]
     pub fn first(&self) -> Self {
         Self { url: self.url.clone(), others: Vec::new(), token: self.token.clone() }
     }
 
+    /// Only the relay at `url`, if it is one of these. A final slash does not matter.
+    #[must_use]
     pub fn only(&self, url: &str) -> Option<Self> {
         let bare = |url: &str| url.trim_end_matches('/').to_owned();
         let found = self.urls().find(|known| bare(known) == bare(url))?;
@@ -197,6 +199,40 @@ pub struct Line {
     pub level: LogLevel,
     /// The text.
     pub output: String,
+}
+
+/// The key of the workspace's owner for git over SSH.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct AgentGitKey {
+    /// A line of an `authorized_keys` file, with its end.
+    pub public_key: String,
+    /// The private key, as OpenSSH writes one without a passphrase.
+    pub private_key: Secret,
+}
+
+/// Which external authentication an agent wants a token of: by its id, or by a URL that it is good for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExternalAuthQuery {
+    /// The provider's id.
+    #[serde(default)]
+    pub id: String,
+    /// The URL.
+    #[serde(default, rename = "match")]
+    pub matches: String,
+}
+
+/// A token of another service.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ExternalAuthToken")]
+pub struct ExternalAuth {
+    /// What to send.
+    pub access_token: Secret,
+    /// Where a person signs in when there is no token yet.
+    #[serde(default)]
+    pub url: String,
+    /// The provider's kind.
+    #[serde(default, rename = "type")]
+    pub kind: String,
 }
 
 /// What metadata scripts said. A later value of a key replaces the one before.

@@ -325,6 +325,9 @@ pub struct Agent {
     /// With instance identity.
     #[serde(default)]
     pub instance_id: String,
+    /// `no_user_data` when the agent is not to have its user's secrets; `all`, or nothing, otherwise.
+    #[serde(default)]
+    pub api_key_scope: String,
     /// `amd64`, `arm64`, `armv7`.
     pub arch: String,
     /// `linux`, `darwin`, `windows`.

@@ -45,6 +45,22 @@ pub struct CreateUser {
     pub roles: Vec<String>,
 }
 
+/// `GET` and `PUT /api/v2/users/{user}/gitsshkey`: the key with which the user's workspaces prove who they are to git servers. The first `GET` makes
+/// it, `PUT` makes another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GitKey {
+    /// Whose.
+    pub user_id: Uuid,
+    /// When the user's first key was made.
+    #[schemars(with = "DateTime")]
+    pub created_at: Timestamp,
+    /// When this one was.
+    #[schemars(with = "DateTime")]
+    pub updated_at: Timestamp,
+    /// A line of an `authorized_keys` file, `ssh-ed25519 AAAA...`, with its end.
+    pub public_key: String,
+}
+
 /// `GET /api/v2/users`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Users {

@@ -1,6 +1,5 @@
 //! SSH host keys of agents: derived, not stored, so that they stay the same for a workspace's life and cost no row.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use berth_domain::{Secret, WorkspaceId};
 use sha2::{Digest, Sha256};
 
@@ -27,18 +26,6 @@ pub fn host_key_seed(secret: &Secret<[u8; 32]>, workspace: WorkspaceId, agent: &
     Secret::new(hmac(secret.expose(), &message))
 }
 
-/// The public half as an OpenSSH line, `ssh-ed25519 AAAA...` (RFC 8709, section 4).
-pub(crate) fn public_line(seed: &Secret<[u8; 32]>) -> String {
-    const KIND: &[u8] = b"ssh-ed25519";
-    let public = ed25519_dalek::SigningKey::from_bytes(seed.expose()).verifying_key().to_bytes();
-    let mut blob = Vec::with_capacity(51);
-    for part in [KIND, public.as_slice()] {
-        blob.extend_from_slice(&u32::try_from(part.len()).unwrap_or_default().to_be_bytes());
-        blob.extend_from_slice(part);
-    }
-    format!("ssh-ed25519 {}", STANDARD.encode(blob))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,7 +45,7 @@ mod tests {
         assert_eq!(host_key_seed(&secret, a, "main"), host_key_seed(&secret, a, "main"));
         assert_ne!(host_key_seed(&secret, a, "main"), host_key_seed(&secret, b, "main"));
         assert_ne!(host_key_seed(&secret, a, "main"), host_key_seed(&secret, a, "other"));
-        let line = public_line(&Secret::new([1; 32]));
+        let line = crate::openssh::public_line(&Secret::new([1; 32]));
         assert!(line.starts_with("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI"), "{line}");
     }
 }

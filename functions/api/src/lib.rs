@@ -21,6 +21,7 @@ mod config;
 mod dry_run;
 mod error;
 mod file;
+mod git_key;
 mod guard;
 mod host_key;
 mod icon;
@@ -31,6 +32,7 @@ mod markdown;
 mod metadata;
 #[cfg(test)]
 mod openapi;
+mod openssh;
 mod origin;
 mod page;
 mod parameter;

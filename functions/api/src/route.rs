@@ -6,8 +6,8 @@
 #[cfg(test)]
 use crate::openapi::{Described, Operation};
 use crate::{
-    Shared, agent, app, binary, build, buildinfo, dry_run, file, guard, icon, init_script, log, metadata, page, relay, repair,
-    report, runner, session, state, template, terminal, token, upload, user, version, watch, workspace,
+    Shared, agent, app, binary, build, buildinfo, dry_run, file, git_key, guard, icon, init_script, log, metadata, page, relay,
+    repair, report, runner, session, state, template, terminal, token, upload, user, version, watch, workspace,
 };
 use axum::{
     Router,
@@ -162,6 +162,8 @@ fn people() -> Vec<Route> {
         get(User, "/api/v2/users/{user}", user::show),
         get(User, "/api/v2/users/{user}/organizations", user::organizations),
         put(Oneself, "/api/v2/users/{user}/password", user::change_password),
+        get(Oneself, "/api/v2/users/{user}/gitsshkey", git_key::show),
+        put(Oneself, "/api/v2/users/{user}/gitsshkey", git_key::renew),
         post(Oneself, "/api/v2/users/{user}/keys", token::create_session_key),
         get(User, "/api/v2/users/{user}/keys/tokens", token::list),
         post(Oneself, "/api/v2/users/{user}/keys/tokens", token::create),
@@ -272,6 +274,8 @@ fn machines() -> Vec<Route> {
         post(Agent, "/api/v2/workspaceagents/me/metadata", metadata::report),
         post(Agent, "/api/v2/workspaceagents/me/script-completed", report::script_completed),
         post(Agent, "/api/v2/workspaceagents/me/app-health", report::app_health),
+        get(Agent, "/api/v2/workspaceagents/me/gitsshkey", git_key::of_owner),
+        get(Agent, "/api/v2/workspaceagents/me/external-auth", git_key::external_auth),
         post(Public, "/api/v2/runner/jobs/{job}/claim", runner::claim), // The one-time token is in the body.
         post(Runner, "/api/v2/runner/jobs/{job}/heartbeat", runner::heartbeat),
         post(Runner, "/api/v2/runner/jobs/{job}/logs", runner::logs),

@@ -6,6 +6,7 @@ mod build;
 mod cost;
 mod dry_run;
 mod fixture;
+mod git_key;
 mod junk;
 mod machine;
 mod matrix;

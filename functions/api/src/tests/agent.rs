@@ -151,7 +151,7 @@ async fn a_ticket_introduces_the_owner_and_nobody_else() {
     let admission = key.relay(manifest["relay"]["token"].as_str().unwrap()).unwrap();
     assert_eq!((admission.eid, admission.sub), (AGENT_ENDPOINT.to_owned(), up.agent.to_string()));
     let seed: [u8; 32] = hex::decode(manifest["ssh_host_key_seed"].as_str().unwrap()).unwrap().try_into().unwrap();
-    assert_eq!(ticket["ssh_host_key"], crate::host_key::public_line(&berth_domain::Secret::new(seed)));
+    assert_eq!(ticket["ssh_host_key"], crate::openssh::public_line(&berth_domain::Secret::new(seed)));
 
     up.ticket(&up.admin).await.refused(403);
     let bob = up.world.user("bob", &[]).await;

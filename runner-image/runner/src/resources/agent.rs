@@ -43,6 +43,7 @@ pub(super) fn read(node: &Node<'_>, nodes: &[Node<'_>]) -> Result<Agent, Resourc
             .map(|instance| instance.text("instance_id").to_owned())
             .next()
             .unwrap_or_default(),
+        api_key_scope: node.text("api_key_scope").to_owned(),
         arch: node.text("arch").to_owned(),
         os: node.text("os").to_owned(),
         directory: node.text("dir").to_owned(),
