@@ -3,7 +3,7 @@
 
 use crate::moto::Moto;
 use axum::{Router, body::Body, extract::Request, middleware::Next, response::Response};
-use berth_api::{Announce, ApiConfig, App, Attendance, Changes, Clock, Presence};
+use berth_api::{Announce, ApiConfig, App, Attendance, Changes, Clock, InstanceKeys, Presence};
 use berth_aws::Aws;
 use berth_client::{Client, RunnerClient};
 use berth_domain::{AgentId, Priority, Secret, TaskId, Timestamp, TokenHash};
@@ -86,6 +86,7 @@ async fn serve(store: Store) -> (String, JoinSet<()>) {
         apps_url: None,
         binaries: None,
         disable_direct_connections: false,
+        instance_keys: InstanceKeys::aws(),
     };
     let app = App {
         store,

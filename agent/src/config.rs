@@ -21,7 +21,7 @@ const RECHECK_SECONDS_MAX: u64 = 3600;
 pub struct Config {
     /// The deployment's URL.
     pub url: String,
-    /// The agent's token.
+    /// The agent's token. Empty where the instance that it runs on says who it is; see `instance.rs`.
     pub token: Secret,
     /// Where the agent keeps its key and its scripts' data. Its own for each token.
     pub state_directory: PathBuf,
@@ -66,7 +66,10 @@ impl Config {
     /// [`ConfigError`] names the variable that is missing.
     pub fn read(inherited: BTreeMap<OsString, OsString>) -> Result<Config, ConfigError> {
         let url = required(&inherited, ["BERTH_AGENT_URL", "CODER_AGENT_URL"])?;
-        let token = required(&inherited, ["BERTH_AGENT_TOKEN", "CODER_AGENT_TOKEN"])?;
+        let token = match required(&inherited, ["BERTH_AGENT_TOKEN", "CODER_AGENT_TOKEN"]) {
+            Err(ConfigError::Missing(_)) if is_identified(&inherited)? => String::new(),
+            token => token?,
+        };
         let log_filter = optional(&inherited, "BERTH_AGENT_LOG")?.unwrap_or_else(|| "warn,berth_agent=info".to_owned());
         let relay = optional(&inherited, "BERTH_AGENT_RELAY")?;
         let recheck = seconds(&inherited, "BERTH_AGENT_RECHECK_SECONDS")?.unwrap_or(RECHECK);
@@ -103,6 +106,11 @@ impl Config {
         self.state_directory.join("tailnet.key")
     }
 
+    /// The file of the token that an instance got for its boot.
+    pub fn instance_token_file(&self) -> PathBuf {
+        self.state_directory.with_file_name("instance-token")
+    }
+
     /// The socket at which scripts wait for each other. A path of a socket is short, so where the state's is not, it is elsewhere.
     pub fn socket_file(&self) -> PathBuf {
         let file = self.state_directory.join("agent.sock");
@@ -128,6 +136,11 @@ pub fn environment() -> BTreeMap<OsString, OsString> {
 fn directory_name(token: &str) -> String {
     let hash = String::from(TokenHash::of(token));
     format!("agent-{}", hash.get(..16).unwrap_or(&hash))
+}
+
+/// Whether the instance says who the agent is.
+fn is_identified(variables: &BTreeMap<OsString, OsString>) -> Result<bool, ConfigError> {
+    Ok(optional(variables, "CODER_AGENT_AUTH")?.is_some_and(|auth| auth == "aws-instance-identity"))
 }
 
 fn seconds(variables: &BTreeMap<OsString, OsString>, name: &'static str) -> Result<Option<Duration>, ConfigError> {
@@ -168,6 +181,16 @@ mod tests {
         assert!(error.to_string().starts_with("CODER_AGENT_TOKEN is not set"));
         let error = Config::read(environment(&[("CODER_AGENT_URL", ""), ("CODER_AGENT_TOKEN", "t")])).unwrap_err();
         assert!(error.to_string().starts_with("CODER_AGENT_URL is not set"));
+    }
+
+    #[test]
+    fn an_instance_that_says_who_it_is_needs_no_token() {
+        let read =
+            |auth| Config::read(environment(&[("CODER_AGENT_URL", "http://x"), ("CODER_AGENT_AUTH", auth), ("HOME", "/home/ada")]));
+        let config = read("aws-instance-identity").unwrap();
+        assert_eq!(config.token.expose(), "");
+        assert_eq!(config.instance_token_file(), Path::new("/home/ada/.local/state/berth/instance-token"));
+        assert!(read("token").is_err());
     }
 
     #[test]

@@ -183,7 +183,7 @@ pub(crate) struct Attempts {
 
 impl Attempts {
     /// Somebody waits: pauses stay short for [`PATIENCE`].
-    fn new() -> Attempts {
+    pub(crate) fn new() -> Attempts {
         Attempts { since: Instant::now(), pause: PAUSE_MIN, patience: PATIENCE, last: None }
     }
 
@@ -193,7 +193,7 @@ impl Attempts {
     }
 
     /// Pauses. The same failure is logged once, and an unknown token is no news at all in the beginning.
-    async fn failed(&mut self, what: &str, error: &ClientError) {
+    pub(crate) async fn failed(&mut self, what: &str, error: &ClientError) {
         let text = error.to_string();
         if self.last.as_ref() != Some(&text) {
             if error.is_unauthorized() {

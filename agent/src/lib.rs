@@ -13,6 +13,7 @@ pub mod config;
 pub mod control;
 pub mod cron;
 pub mod identity;
+pub mod instance;
 pub mod lifecycle;
 pub mod log;
 pub mod manifest;
@@ -40,6 +41,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use config::Config;
 use control::{Control, ControlError};
+use instance::InstanceError;
 use process::Processes;
 use script::ScriptRunner;
 use ssh::{Server, SshConfig};
@@ -59,6 +61,9 @@ pub enum AgentError {
     /// The control plane has no more use for it, or cannot be talked to at all.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// The machine cannot introduce it.
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
     /// The manifest holds something this version cannot use.
     #[error("the manifest's {0} cannot be used: the agent and the deployment have different versions")]
     Manifest(&'static str),
@@ -87,6 +92,10 @@ pub async fn run(config: Config, stop: Stop) -> Result<(), AgentError> {
     }
     let reaper = processes.clone();
     let _reaping = own(async move { reaper.reap_orphans().await });
+    let config = tokio::select! {
+        config = instance::introduced(config) => config?,
+        () = stop.soon.cancelled() => return Ok(()),
+    };
     let identity = identity::load_or_create(&config.key_file());
     let control = Arc::new(Control::new(&config, identity.endpoint_id())?);
     let manifest = tokio::select! {

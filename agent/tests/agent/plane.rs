@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use axum::routing::{patch, post};
+use axum::routing::{get, patch, post, put};
 use axum::{Json, Router};
 use berth_net::{Identity, Tailnet, TailnetConfig};
 use berth_relay::{RelayConfig, serve};
 use berth_wire::ErrorBody;
 use berth_wire::agent::{
-    AppHealthReport, CheckedApp, Hello, LifecycleReport, Logs, Manifest, Relay, ScriptCompleted, SessionsAnswer, SessionsRequest,
-    Ticket,
+    AppHealthReport, CheckedApp, Hello, InstanceIdentity, InstanceSession, LifecycleReport, Logs, Manifest, Relay, ScriptCompleted,
+    SessionsAnswer, SessionsRequest, Ticket,
 };
 use berth_wire::domain::{AppHealth, Lifecycle, LogLevel, Secret, Timestamp};
 use berth_wire::runner::{Monitors, Script};
@@ -49,6 +49,8 @@ pub(crate) struct Heard {
     pub(crate) rotated: Option<SigningKey>,
     /// Whether the question who may stay gets no answer.
     pub(crate) is_away: bool,
+    /// How often an instance asked for a token, which it gets the second time: at first its build has not ended.
+    pub(crate) introductions: usize,
     refusals: Vec<(StatusCode, &'static str)>,
 }
 
@@ -96,6 +98,37 @@ async fn who_may_stay(
     }
     let end = request.users.into_iter().filter(|user| heard.unwelcome.contains(user)).collect();
     Ok(Json(SessionsAnswer { end, ticket_key_id: heard.rotated.as_ref().unwrap_or(&shared.key).verifying().id }))
+}
+
+async fn introduce(
+    State(shared): State<Shared>,
+    Json(identity): Json<InstanceIdentity>,
+) -> Result<Json<InstanceSession>, StatusCode> {
+    assert_eq!((identity.document.as_str(), identity.signature.as_str()), ("the document", "the signature"));
+    let mut heard = shared.heard.lock().unwrap();
+    heard.introductions += 1;
+    match heard.introductions {
+        2 => Ok(Json(InstanceSession { session_token: Secret::new(TOKEN.to_owned()) })),
+        _ => Err(StatusCode::UNAUTHORIZED),
+    }
+}
+
+/// The instance metadata service, which answers to whoever holds a session only (IMDSv2).
+fn instance_metadata() -> Router {
+    let about = |what: &'static str| {
+        get(async move |headers: HeaderMap| match headers.get("x-aws-ec2-metadata-token") {
+            Some(session) if session == "a session" => Ok(what),
+            _ => Err(StatusCode::UNAUTHORIZED),
+        })
+    };
+    let session = put(async |headers: HeaderMap| match headers.get("x-aws-ec2-metadata-token-ttl-seconds") {
+        Some(_) => Ok("a session"),
+        None => Err(StatusCode::BAD_REQUEST),
+    });
+    Router::new()
+        .route("/latest/api/token", session)
+        .route("/latest/dynamic/instance-identity/document", about("the document"))
+        .route("/latest/dynamic/instance-identity/rsa2048", about("the signature"))
 }
 
 fn relay_for(key: &SigningKey, address: SocketAddr, (endpoint, role): (&str, RelayRole)) -> Relay {
@@ -273,7 +306,9 @@ fn router(shared: Shared) -> Router {
                 StatusCode::NO_CONTENT
             }),
         )
+        .route("/api/v2/workspaceagents/aws-instance-identity", post(introduce))
         .with_state(shared)
+        .merge(instance_metadata())
 }
 
 pub(crate) fn script(number: u128, text: &str) -> Script {

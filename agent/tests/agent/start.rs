@@ -94,6 +94,23 @@ async fn a_replaced_agent_ends_with_a_code_of_its_own() {
 }
 
 #[tokio::test]
+async fn an_instance_says_who_it_is_and_its_agents_of_one_boot_share_a_token() {
+    let plane = Plane::start(vec![], &[]).await;
+    let endpoint = format!("http://{}", plane.address);
+    let environment = [
+        ("CODER_AGENT_TOKEN", ""),
+        ("CODER_AGENT_AUTH", "aws-instance-identity"),
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint),
+    ];
+    for number in 1..=2 {
+        let agent = plane.agent_with(&environment);
+        eventually("the hello", || plane.heard.lock().unwrap().hellos.len() >= 2 * number).await;
+        assert_eq!(terminate(agent).await, Some(0));
+    }
+    assert_eq!(plane.heard.lock().unwrap().introductions, 2, "one in vain, and one that both agents live on");
+}
+
+#[tokio::test]
 async fn an_agent_without_a_token_says_what_is_missing() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_berth-agent"));
     let output = command.env_clear().env("CODER_AGENT_URL", "http://127.0.0.1:9").output().await.unwrap();

@@ -3,8 +3,8 @@
 use crate::{Client, Follow, Result, follow, http::segment};
 use berth_wire::{
     agent::{
-        AgentGitKey, AgentLog, AppHealthReport, ExternalAuth, Hello, LifecycleReport, Logs, Manifest, MetadataReport,
-        ScriptCompleted, SessionsAnswer, SessionsRequest, Ticket, TicketRequest,
+        AgentGitKey, AgentLog, AppHealthReport, ExternalAuth, Hello, InstanceIdentity, InstanceSession, LifecycleReport, Logs,
+        Manifest, MetadataReport, ScriptCompleted, SessionsAnswer, SessionsRequest, Ticket, TicketRequest,
     },
     domain::Secret,
     resource::Agent,
@@ -62,6 +62,15 @@ impl AgentClient {
     /// As [`Client::new`].
     pub fn new(base_url: &str, token: Secret) -> Result<Self> {
         Client::new(base_url, Some(token)).map(Self)
+    }
+
+    /// Asks for the token of the agent that an EC2 instance is the machine of. Each boot gets it once; 401 also while the build that made the
+    /// instance has not ended.
+    ///
+    /// # Errors
+    /// Any [`crate::ClientError`].
+    pub async fn introduce(base_url: &str, identity: &InstanceIdentity) -> Result<InstanceSession> {
+        Client::new(base_url, None)?.post(&["workspaceagents", "aws-instance-identity"], identity).await
     }
 
     /// Says who this agent is on the tailnet and hears all it needs. 401: the token is not known (any more); 403: a newer build

@@ -9,7 +9,7 @@ use crate::{
     task::Tasks,
 };
 use axum::{Router, middleware::from_fn};
-use berth_api::{ApiConfig, App, Changes, Clock, Presence};
+use berth_api::{ApiConfig, App, Changes, Clock, InstanceKeys, Presence};
 use berth_domain::Secret;
 use berth_relay::{
     Apps, FollowersMax, Keys as RelayKeys, Live, Relay, RelayConfig, SiteError, Tunnels, Upstream, UpstreamError, Web,
@@ -129,6 +129,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
             apps_url,
             binaries: Some(config.binaries.clone()),
             disable_direct_connections: config.options.disable_direct_connections,
+            instance_keys: InstanceKeys::aws(),
         },
         signing: keys.ticket,
         host_key_secret: Secret::new(keys.host_key_secret),

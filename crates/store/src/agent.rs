@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     Store, TableError, Workspace, log,
-    table::{Key, Row, encode},
+    table::{Key, RACES_MAX, Row, WriteError, encode, pause},
     workspace::{self, NOW},
     write::{Guard, Write},
 };
@@ -39,6 +39,9 @@ pub struct Agent {
     pub definition: runner::Agent,
     /// The hash of its token.
     pub token: Option<TokenHash>,
+    /// With instance identity, the boot of its machine that it got the token for.
+    #[serde(default)]
+    pub booted_at: Option<Timestamp>,
     /// When it was first recorded.
     pub created_at: Timestamp,
     /// When the row last changed.
@@ -112,6 +115,20 @@ pub enum AgentLogError {
     Table(#[from] TableError),
 }
 
+/// Why a boot gets no token.
+#[derive(Debug, thiserror::Error)]
+pub enum MintError {
+    /// It has had one, or a later boot has.
+    #[error("this boot, or a later one, has had its token")]
+    Used,
+    /// No such agent any more.
+    #[error("the agent does not exist")]
+    Missing,
+    /// The table failed.
+    #[error("cannot write the agent's token")]
+    Table(#[from] TableError),
+}
+
 /// Which workspace an agent's id or token leads to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Pointer {
@@ -121,6 +138,15 @@ struct Pointer {
 
 /// How long a silenced agent's token is remembered, so that it can be told why it is refused.
 const SILENCED_SECONDS: i64 = 30 * 24 * 3600;
+
+/// How long a machine stays its workspace's after the last build that had it. Instances' ids are not used again.
+const INSTANCE_SECONDS: i64 = 400 * 24 * 3600;
+
+/// How long it is remembered that a boot has had its token: much longer than anybody takes its document.
+const BOOT_SECONDS: i64 = 7 * 24 * 3600;
+
+/// The longest id of an instance, in bytes.
+const INSTANCE_ID_BYTES_MAX: usize = 64;
 
 pub(crate) fn key(workspace: WorkspaceId, id: AgentId) -> Key {
     Key::new(workspace::partition(workspace), format!("{NOW}#AGENT#{id}"))
@@ -132,6 +158,21 @@ fn id_key(id: AgentId) -> Key {
 
 fn token_key(hash: &TokenHash) -> Key {
     Key::new(format!("AGENT_TOKEN#{hash}"), "AGENT")
+}
+
+fn instance_key(instance: &str) -> Key {
+    Key::new(format!("INSTANCE#{instance}"), "WORKSPACE")
+}
+
+fn boot_key(instance: &str, boot: Timestamp) -> Key {
+    Key::new(format!("INSTANCE#{instance}"), format!("BOOT#{boot}"))
+}
+
+/// The EC2 instance that proves an agent, if that is how.
+fn instance_of(agent: &Agent) -> Option<&str> {
+    let runner::Agent { auth, instance_id, .. } = &agent.definition;
+    let is_id = (1..=INSTANCE_ID_BYTES_MAX).contains(&instance_id.len());
+    (auth == "aws-instance-identity" && is_id).then_some(instance_id)
 }
 
 /// An agent with what is beside its body.
@@ -158,6 +199,7 @@ pub(crate) fn fresh(
         resource,
         definition,
         token,
+        booted_at: None,
         created_at: now,
         updated_at: now,
         lifecycle: Lifecycle::Created,
@@ -185,8 +227,17 @@ pub(crate) fn living_on(fresh: Agent, before: &Agent) -> Agent {
 pub(crate) fn pointers(agent: &Agent) -> Result<Vec<Write>, TableError> {
     let pointer = Pointer { workspace: agent.workspace, agent: agent.id };
     let body = encode(&pointer)?;
-    let keys = std::iter::once(id_key(agent.id)).chain(agent.token.as_ref().map(token_key));
-    keys.map(|key| Ok(Write::put(key, &pointer)?.only_if(Guard::AbsentOrBody(body.clone())))).collect()
+    let own = |key| Write::put(key, &pointer).map(|write| write.only_if(Guard::AbsentOrBody(body.clone())));
+    let other = match instance_of(agent) {
+        // It stays its workspace's while it is stopped: whoever it leads to then gets it when it boots.
+        Some(instance) => {
+            let until = agent.updated_at.as_second() + INSTANCE_SECONDS;
+            let write = Write::put(instance_key(instance), &agent.workspace)?.until(until);
+            Some(write.only_if(Guard::AbsentOrBody(encode(&agent.workspace)?)))
+        }
+        None => agent.token.as_ref().map(|token| own(token_key(token))).transpose()?,
+    };
+    Ok(std::iter::once(own(id_key(agent.id))?).chain(other).collect())
 }
 
 /// Takes an agent's row away; its token is remembered for a while.
@@ -249,6 +300,58 @@ impl Store {
             None if may_return => Err(AgentTokenError::Unknown),
             None => Err(AgentTokenError::Superseded(pointer.agent)),
         }
+    }
+
+    /// The live agent whose machine this EC2 instance is. A read and a Query; one read where there is none.
+    ///
+    /// # Errors
+    /// When the table fails.
+    pub async fn agent_on_instance(&self, instance: &str) -> Result<Option<Agent>, TableError> {
+        if !(1..=INSTANCE_ID_BYTES_MAX).contains(&instance.len()) {
+            return Ok(None);
+        }
+        let Some(pointer) = self.table.get::<WorkspaceId>(&instance_key(instance)).await? else { return Ok(None) };
+        let (workspace, agents) = self.workspace_rows(pointer.value).await?;
+        let live = workspace.and_then(|row| row.value.live_build);
+        let is_on_it = |agent: &Agent| live == Some(agent.build) && instance_of(agent) == Some(instance);
+        Ok(agents.into_iter().map(from_row).find(is_on_it))
+    }
+
+    /// Gives an agent another token, for one boot of its machine. A read and a transaction.
+    ///
+    /// # Errors
+    /// [`MintError::Used`] for all but the first who ask for this boot, and for boots before the last.
+    pub async fn mint_agent_token(
+        &self,
+        agent: &Agent,
+        (instance, boot): (&str, Timestamp),
+        token: TokenHash,
+        now: Timestamp,
+    ) -> Result<(), MintError> {
+        let pointer = Pointer { workspace: agent.workspace, agent: agent.id };
+        for attempt in 0..RACES_MAX {
+            let row = self.table.get::<Agent>(&key(agent.workspace, agent.id)).await?.ok_or(MintError::Missing)?;
+            if row.value.booted_at.is_some_and(|last| last >= boot) {
+                return Err(MintError::Used);
+            }
+            let before = row.value.token;
+            let next = Agent { token: Some(token), booted_at: Some(boot), updated_at: now, ..row.value };
+            let mut writes = vec![
+                Write::insert(boot_key(instance, boot), &agent.id)?.until(now.as_second() + BOOT_SECONDS),
+                Write::replace(row.key, row.version, &next)?,
+                Write::put(token_key(&token), &pointer)?,
+            ];
+            if let Some(before) = &before {
+                writes.push(Write::put(token_key(before), &pointer)?.until(now.as_second() + SILENCED_SECONDS));
+            }
+            match self.table.transact(writes).await {
+                Ok(()) => return Ok(()),
+                Err(WriteError::Refused { at: 0 }) => return Err(MintError::Used),
+                Err(WriteError::Refused { .. }) => pause(attempt).await,
+                Err(WriteError::Table(error)) => return Err(error.into()),
+            }
+        }
+        Err(TableError::Contention(format!("agent {}", agent.id)).into())
     }
 
     /// The live agents of these workspaces. One read per hundred agents, none without agents.

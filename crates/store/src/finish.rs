@@ -227,7 +227,8 @@ impl Plan {
 
     fn agent(&mut self, fresh: Agent, living: Option<&Row<Agent>>, before: Option<&Row<Agent>>) -> Result<(), TableError> {
         let agent = match living {
-            Some(living) if living.value.token == fresh.token => agent::living_on(fresh, &living.value),
+            // One without a token in its template has got its own, for the boot of its machine.
+            Some(living) if fresh.token.is_none() || living.value.token == fresh.token => agent::living_on(fresh, &living.value),
             _ => fresh,
         };
         self.writes.push(match before {

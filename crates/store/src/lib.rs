@@ -38,7 +38,7 @@ mod write;
 
 use std::sync::Arc;
 
-pub use agent::{Agent, AgentError, AgentLogError, AgentTokenError};
+pub use agent::{Agent, AgentError, AgentLogError, AgentTokenError, MintError};
 pub use aws::AwsStore;
 pub use berth_wire::runner::Finish as JobResult;
 pub use blob::{BlobError, Blobs, Place};

@@ -23,6 +23,8 @@
 //! | version of its Terraform state | `WORKSPACE#id` | `STATE#number` | | the bytes are a blob |
 //! | workspace's name | `USER#id` | `WORKSPACE#name` | | body is the workspace's id |
 //! | agent's workspace, by id and by token | `AGENT#id`, `AGENT_TOKEN#hash` | `AGENT` | | |
+//! | EC2 instance's workspace | `INSTANCE#id` | `WORKSPACE` | | `ttl`; body is the workspace's id |
+//! | boot of an instance that has had its token | `INSTANCE#id` | `BOOT#time` | | `ttl` |
 //! | job | `JOB#kind-id` | `JOB` | `DUE` / `time#job`, while active | `lines`, `bytes` of its log |
 //! | timings of a build | `JOB#build-id` | `TIMINGS` | | |
 //! | lines of a job's or agent's log | `LOG#...` | id of the last line | | |

@@ -235,6 +235,23 @@ pub struct ExternalAuth {
     pub kind: String,
 }
 
+/// `POST /api/v2/workspaceagents/aws-instance-identity`: an EC2 instance asks for the token of the agent that it is the machine of. Needs no token. 401
+/// also while the build that made it has not ended.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceIdentity {
+    /// The PKCS #7 signature that the metadata service answers at `/latest/dynamic/instance-identity/rsa2048`, base64.
+    pub signature: String,
+    /// The document it is of, byte for byte: `/latest/dynamic/instance-identity/document`.
+    pub document: String,
+}
+
+/// The answer to [`InstanceIdentity`]. Each boot of an instance gets it once.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceSession {
+    /// The agent's token until the instance boots again.
+    pub session_token: Secret,
+}
+
 /// What metadata scripts said. A later value of a key replaces the one before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MetadataReport {

@@ -325,6 +325,9 @@ pub struct Agent {
     /// With instance identity.
     #[serde(default)]
     pub instance_id: String,
+    /// With AWS instance identity, the ARN of the machine: its account and region are those that the instance must be in.
+    #[serde(default)]
+    pub instance_arn: String,
     /// `no_user_data` when the agent is not to have its user's secrets; `all`, or nothing, otherwise.
     #[serde(default)]
     pub api_key_scope: String,

@@ -26,6 +26,7 @@ mod guard;
 mod host_key;
 mod icon;
 mod init_script;
+mod instance;
 mod limit;
 mod log;
 mod markdown;
@@ -68,6 +69,7 @@ use tokio_util::sync::CancellationToken;
 pub use changes::{Changes, Listener, Topic};
 pub use config::Config;
 pub use host_key::host_key_seed;
+pub use instance::InstanceKeys;
 pub use origin::behind_cdn;
 pub use port::{Announce, Attendance, Clock, Presence, Seat};
 pub use presence::RelayPresence;
@@ -112,6 +114,8 @@ pub struct ApiConfig {
     pub binaries: Option<PathBuf>,
     /// Whether clients and agents may only meet at the relay.
     pub disable_direct_connections: bool,
+    /// Whose word counts about EC2 instances: [`InstanceKeys::aws`].
+    pub instance_keys: InstanceKeys,
 }
 
 impl ApiConfig {

@@ -1,6 +1,6 @@
 //! `berth-api`: the API as a Lambda behind the CDN. Its configuration comes from the environment, see [`berth_api::Config`].
 
-use berth_api::{ApiConfig, App, Changes, Clock, Config, Queue, RelayPresence, behind_cdn, router};
+use berth_api::{ApiConfig, App, Changes, Clock, Config, InstanceKeys, Queue, RelayPresence, behind_cdn, router};
 use berth_aws::Aws;
 use berth_domain::Secret;
 use berth_store::Store;
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
                 apps_url: config.apps_domain.map(|domain| format!("https://{domain}")),
                 binaries: None,
                 disable_direct_connections: false,
+                instance_keys: InstanceKeys::aws(),
             },
             store,
             signing,

@@ -6,8 +6,8 @@
 #[cfg(test)]
 use crate::openapi::{Described, Operation};
 use crate::{
-    Shared, agent, app, binary, build, buildinfo, dry_run, file, git_key, guard, icon, init_script, log, metadata, page, relay,
-    repair, report, runner, session, state, template, terminal, token, upload, user, version, watch, workspace,
+    Shared, agent, app, binary, build, buildinfo, dry_run, file, git_key, guard, icon, init_script, instance, log, metadata, page,
+    relay, repair, report, runner, session, state, template, terminal, token, upload, user, version, watch, workspace,
 };
 use axum::{
     Router,
@@ -276,7 +276,8 @@ fn machines() -> Vec<Route> {
         post(Agent, "/api/v2/workspaceagents/me/app-health", report::app_health),
         get(Agent, "/api/v2/workspaceagents/me/gitsshkey", git_key::of_owner),
         get(Agent, "/api/v2/workspaceagents/me/external-auth", git_key::external_auth),
-        post(Public, "/api/v2/runner/jobs/{job}/claim", runner::claim), // The one-time token is in the body.
+        post(Public, "/api/v2/workspaceagents/aws-instance-identity", instance::introduce), // The signature is in the body.
+        post(Public, "/api/v2/runner/jobs/{job}/claim", runner::claim),                     // The one-time token is in the body.
         post(Runner, "/api/v2/runner/jobs/{job}/heartbeat", runner::heartbeat),
         post(Runner, "/api/v2/runner/jobs/{job}/logs", runner::logs),
         get(Runner, "/api/v2/runner/jobs/{job}/archive", runner::archive),

@@ -7,6 +7,7 @@ mod cost;
 mod dry_run;
 mod fixture;
 mod git_key;
+mod instance;
 mod junk;
 mod machine;
 mod matrix;

@@ -1,6 +1,6 @@
 //! A world to tell stories in: the real router, the real store in memory, a clock and a relay of our own.
 
-use crate::{Announce, ApiConfig, App, Attendance, Changes, Clock, Presence, Seat};
+use crate::{Announce, ApiConfig, App, Attendance, Changes, Clock, InstanceKeys, Presence, Seat};
 use axum::{Router, body::Body};
 use berth_domain::{AgentId, Priority, Role, Secret, SessionToken, TaskId, Timestamp, TokenHash, TokenId, UserId, Username};
 use berth_store::{JobId, Offer, Session, SessionKind, Store, User};
@@ -114,6 +114,7 @@ impl World {
             apps_url: Some("https://apps.example.com".into()),
             binaries: None::<PathBuf>,
             disable_direct_connections: false,
+            instance_keys: InstanceKeys::aws(),
         };
         change(&mut config);
         let app = App {

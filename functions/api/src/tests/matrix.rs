@@ -182,7 +182,7 @@ fn every_change_needs_somebody() {
         .filter(|route| route.access == Access::Public && route.method != Method::GET)
         .map(|route| route.path)
         .collect();
-    // Set-up works once; signing in, claiming and what a relay asks for a browser carry their secret in the body.
+    // Set-up works once; signing in, claiming and what a relay asks for a browser carry their secret in the body, an instance AWS's signature.
     assert_eq!(
         open.into_iter().collect::<Vec<_>>(),
         [
@@ -191,6 +191,7 @@ fn every_change_needs_somebody() {
             "/api/v2/runner/jobs/{job}/claim",
             "/api/v2/users/first",
             "/api/v2/users/login",
+            "/api/v2/workspaceagents/aws-instance-identity",
             "/cli-auth"
         ]
     );

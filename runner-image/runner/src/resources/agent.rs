@@ -18,6 +18,8 @@ use super::{Node, ResourceError, graph::Fields};
 /// The buttons that `display_apps` may turn on and off, with their defaults.
 const DISPLAY_APPS: &[(&str, bool)] =
     &[("vscode", true), ("vscode_insiders", false), ("web_terminal", true), ("port_forwarding_helper", true), ("ssh_helper", true)];
+/// How an agent says that AWS is to say who it is.
+const AWS_IDENTITY: &str = "aws-instance-identity";
 /// Where the instance id of a machine is, for agents that identify themselves by it.
 const INSTANCE_IDS: &[(&str, &str)] = &[
     ("aws_instance", "id"),
@@ -43,6 +45,7 @@ pub(super) fn read(node: &Node<'_>, nodes: &[Node<'_>]) -> Result<Agent, Resourc
             .map(|instance| instance.text("instance_id").to_owned())
             .next()
             .unwrap_or_default(),
+        instance_arn: String::new(),
         api_key_scope: node.text("api_key_scope").to_owned(),
         arch: node.text("arch").to_owned(),
         os: node.text("os").to_owned(),
@@ -61,11 +64,14 @@ pub(super) fn read(node: &Node<'_>, nodes: &[Node<'_>]) -> Result<Agent, Resourc
     })
 }
 
-/// The agent with the instance id of the machine that it is placed on, when it needs one and none is given.
+/// The agent with the instance id of the machine that it is placed on, when it needs one and none is given, and with that machine's ARN.
 pub(super) fn with_instance_id(mut agent: Agent, holder: &Node<'_>) -> Agent {
     let attribute = INSTANCE_IDS.iter().find(|(kind, _)| *kind == holder.kind).map(|(_, attribute)| attribute);
     if let Some(attribute) = attribute.filter(|_| agent.auth != "token" && agent.instance_id.is_empty()) {
         agent.instance_id = holder.text(attribute).to_owned();
+    }
+    if agent.auth == AWS_IDENTITY {
+        agent.instance_arn = holder.text("arn").to_owned();
     }
     agent
 }

@@ -160,8 +160,13 @@ fn what_is_no_state_is_refused_and_an_empty_one_is_empty() {
 fn an_instance_identity_agent_gets_its_machines_id() {
     let mut identified = agent("main", AGENT);
     identified["instances"][0]["attributes"]["auth"] = json!("aws-instance-identity");
-    let machine = resource("aws_instance", "dev", vec![instance(json!({"id": "i-123"}), &["coder_agent.main"])]);
+    let machine = resource(
+        "aws_instance",
+        "dev",
+        vec![instance(json!({"id": "i-123", "arn": "arn:aws:ec2:r:1:instance/i-123"}), &["coder_agent.main"])],
+    );
     let reading = read(&state(vec![identified, machine])).unwrap();
     let agent = &reading.resources[0].agents[0];
     assert_eq!((agent.instance_id.as_str(), agent.token.is_none()), ("i-123", true));
+    assert_eq!(agent.instance_arn, "arn:aws:ec2:r:1:instance/i-123");
 }
