@@ -192,6 +192,11 @@ fn hosts(hosts: &Hosts, rows: &mut Vec<Row>) {
         rows.push((May::WebOrNobody, hosts.web(&format!("GET http://{host}/target HTTP/1.1"), "", "")));
         rows.push((May::WebOrNobody, hosts.web(&format!("GET //{host}/path HTTP/1.1"), "", "")));
     }
+}
+
+/// Hosts that another part of the request names.
+fn second_hosts(hosts: &Hosts, rows: &mut Vec<Row>) {
+    let Hosts { web, open, .. } = hosts;
     for (target, host) in [(web, open), (open, web)] {
         let line = |target: &str| format!("{target} HTTP/1.1\r\nHost: {host}\r\n{{row}}Cookie: berth_app={ADA}\r\n\r\n");
         rows.push((May::Nobody, line(&format!("GET http://{target}/"))));
@@ -438,7 +443,7 @@ async fn of_hundreds_of_hostile_requests_none_reaches_the_wrong_app_and_nothing_
         domain: format!("apps.localhost:{port}"),
     };
     let mut rows = Vec::new();
-    for generate in [lengths, hosts, paths, secrets, upgrades, sizes] {
+    for generate in [lengths, hosts, second_hosts, paths, secrets, upgrades, sizes] {
         generate(&here, &mut rows);
     }
     assert!(rows.len() >= ROWS_MIN, "{} rows", rows.len());
