@@ -78,7 +78,7 @@ impl Screen {
     fn of(viewer: Viewer) -> Screen {
         let (near, far) = tokio::io::duplex(STREAM_BYTES);
         let (output, input) = tokio::io::split(near);
-        Screen { output, input, seen: String::new(), serving: AbortOnDropHandle::new(tokio::task::spawn(viewer.serve(far))) }
+        Screen { output, input, seen: String::new(), serving: crate::own(viewer.serve(far)) }
     }
 
     async fn types(&mut self, text: &str) {
