@@ -77,7 +77,8 @@ fn agent_variables(config: &Config, manifest: &Manifest) -> BTreeMap<String, Str
     let alone =
         [("CODER", "true"), ("BERTH", "true"), ("CODER_SCRIPT_BIN_DIR", &programs), ("CS_DISABLE_GETTING_STARTED_OVERRIDE", "1")];
     let alone = alone.into_iter().chain([("GIT_ASKPASS", askpass.as_str())]);
-    both.into_iter().flatten().chain(alone.map(|(name, value)| (name.to_owned(), value.to_owned()))).collect()
+    let ports = Some(("VSCODE_PROXY_URI".to_owned(), manifest.vs_code_port_proxy_uri.clone())).filter(|(_, uri)| !uri.is_empty());
+    both.into_iter().flatten().chain(ports).chain(alone.map(|(name, value)| (name.to_owned(), value.to_owned()))).collect()
 }
 
 #[cfg(test)]
@@ -104,6 +105,7 @@ pub(crate) mod tests {
             metadata: Vec::new(),
             apps: Vec::new(),
             monitors: Monitors::default(),
+            vs_code_port_proxy_uri: "http://{{port}}--main--dev--ada.apps.localhost:3000".to_owned(),
             relay: Relay { url: "http://127.0.0.1:1".to_owned(), others: Vec::new(), token: Secret::new("t".to_owned()) },
             ticket_key: String::new(),
             ticket_key_id: String::new(),
@@ -154,6 +156,7 @@ pub(crate) mod tests {
             ("BERTH", "true"),
             ("CODER_SCRIPT_BIN_DIR", &programs),
             ("CS_DISABLE_GETTING_STARTED_OVERRIDE", "1"),
+            ("VSCODE_PROXY_URI", "http://{{port}}--main--dev--ada.apps.localhost:3000"),
         ] {
             assert_eq!(found.variables.get(std::ffi::OsStr::new(name)).unwrap(), expected, "{name}");
         }

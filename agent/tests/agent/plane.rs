@@ -153,6 +153,7 @@ fn manifest(shared: &Shared, relay: Relay) -> Manifest {
         metadata: Vec::new(),
         apps: shared.apps.to_vec(),
         monitors: Monitors::default(),
+        vs_code_port_proxy_uri: String::new(),
         relay,
         ticket_key: verifying.public,
         ticket_key_id: verifying.id,

@@ -68,6 +68,9 @@ pub struct Manifest {
     /// What is watched of memory and volumes.
     #[serde(default)]
     pub monitors: Monitors,
+    /// Where any port is as a web app, with `{{port}}` in place of the port; empty where the deployment has no hosts for apps.
+    #[serde(default)]
+    pub vs_code_port_proxy_uri: String,
     /// Where to find the relay.
     pub relay: Relay,
     /// Public key (32 bytes, base64url without padding) that signs the tickets clients present; an Ed25519 key.

@@ -70,6 +70,7 @@ pub(crate) async fn manifest(
     let key = api.app.signing.verifying();
     let seed = host_key_seed(&api.app.host_key_secret, workspace.id, &agent.definition.name);
     let definition = agent.definition;
+    let ports = api.app.config.apps().and_then(|site| site.of_ports(&definition.name, workspace));
     // What nobody can watch here need not be told.
     let watchable = api.app.config.sockets_url.is_none();
     Ok(Json(Manifest {
@@ -86,6 +87,7 @@ pub(crate) async fn manifest(
         metadata: if watchable { definition.metadata } else { Vec::new() },
         apps: definition.apps.into_iter().filter_map(checked).collect(),
         monitors: definition.monitors,
+        vs_code_port_proxy_uri: ports.unwrap_or_default(),
         relay: api.app.config.relay(token),
         ticket_key: key.public,
         ticket_key_id: key.id,

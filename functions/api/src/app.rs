@@ -20,6 +20,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use berth_domain::{AppAddress, Transition, limit::APP_TICKET_SECONDS};
+use berth_store::Workspace;
 use berth_wire::{
     app::{Admission, AdmissionRequest, AppHost, StartRequest, TICKET_PARAMETER, query_value},
     build::CreateBuild,
@@ -125,6 +126,13 @@ impl<'a> Site<'a> {
     pub(crate) fn of(url: &'a str) -> Option<Self> {
         let (scheme, authority) = url.trim_end_matches('/').split_once("://")?;
         Some(Self { scheme, authority })
+    }
+
+    /// Where any port of an agent is, with `{{port}}` in place of the port; none when the agent's name cannot be part of a host.
+    pub(crate) fn of_ports(&self, agent: &str, workspace: &Workspace) -> Option<String> {
+        let whose = format!("{agent}--{}--{}", workspace.name, workspace.owner_name).to_ascii_lowercase();
+        AppAddress::parse(&format!("1--{whose}")).ok()?;
+        Some(format!("{}://{{{{port}}}}--{whose}.{}", self.scheme, self.authority))
     }
 
     /// The app that an address leads to, and the path and query in it. Scheme, domain and port must be this site's, as text and whole.

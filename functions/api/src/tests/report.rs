@@ -158,9 +158,10 @@ async fn an_apps_health_is_what_its_agent_said_last_and_a_repeat_writes_nothing(
 }
 
 #[tokio::test]
-async fn the_manifest_names_the_apps_to_look_at() {
+async fn the_manifest_names_the_apps_to_look_at_and_where_ports_are() {
     let dev = dev().await;
     let manifest = dev.world.connect(dev.agent, &dev.token).await;
     let healthcheck = json!({ "url": "http://localhost:2/healthz", "interval": 5, "threshold": 6 });
+    assert_eq!(manifest["vs_code_port_proxy_uri"], "https://{{port}}--main--dev--ada.apps.example.com");
     assert_eq!(manifest["apps"], json!([{ "id": dev.app, "slug": "lab", "healthcheck": healthcheck }]));
 }
