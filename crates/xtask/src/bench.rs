@@ -55,6 +55,8 @@ const RELAYED_BENCHES: &[(&str, Bench)] =
 /// Those over a bad link, see [`link::AIRPLANE`].
 const LOSSY_BENCHES: &[(&str, Bench)] =
     &[("lossy-bulk", lossy::bulk), ("lossy-setup", lossy::set_up), ("lossy-typing", lossy::typing)];
+/// Those over a good line, see [`link::HOME`].
+const HOME_BENCHES: &[(&str, Bench)] = &[("home-bulk", lossy::home_bulk)];
 /// All that compares a connection to a workspace with OpenSSH.
 const CONNECTION: &str = "connection";
 const CONNECTION_BENCHES: &[&str] = &[
@@ -71,6 +73,7 @@ const CONNECTION_BENCHES: &[&str] = &[
     "lossy-bulk",
     "lossy-setup",
     "lossy-typing",
+    "home-bulk",
 ];
 
 /// Runs all benchmarks, or those named, and prints the table in Markdown.
@@ -79,7 +82,14 @@ pub(crate) fn bench(arguments: &[String]) -> Outcome {
     if let Some(group) = names.iter().position(|name| name == CONNECTION) {
         names.splice(group..=group, CONNECTION_BENCHES.iter().map(|name| (*name).to_owned()));
     }
-    let known: Vec<_> = BENCHES.iter().chain(RELAYED_BENCHES).chain(LOSSY_BENCHES).map(|(name, _)| *name).chain([INIT]).collect();
+    let known: Vec<_> = BENCHES
+        .iter()
+        .chain(RELAYED_BENCHES)
+        .chain(LOSSY_BENCHES)
+        .chain(HOME_BENCHES)
+        .map(|(name, _)| *name)
+        .chain([INIT])
+        .collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
         return Err(format!("{unknown:?} is not a benchmark\nhint: one of {}, or {CONNECTION} for a group", known.join(", ")));
     }
@@ -113,6 +123,7 @@ pub(crate) fn bench(arguments: &[String]) -> Outcome {
     let mut failed = run_all(BENCHES, &names, || Ok(Place::Loopback))?;
     failed += run_all(RELAYED_BENCHES, &names, || Ok(Place::Relayed))?;
     failed += run_all(LOSSY_BENCHES, &names, || Link::new(link::AIRPLANE).map(Place::Apart))?;
+    failed += run_all(HOME_BENCHES, &names, || Link::new(link::HOME).map(Place::Apart))?;
     if failed == 0 { Ok(()) } else { Err(format!("{failed} benchmarks failed")) }
 }
 

@@ -46,6 +46,14 @@ pub(crate) const AIRPLANE: Quality = Quality {
     queue: Duration::from_millis(200),
 };
 
+/// A good line from a home to a region: 20 ms there and back, nothing lost but what overflows, 200 Mbit/s.
+pub(crate) const HOME: Quality = Quality {
+    delay: Duration::from_millis(10),
+    lost_of_million: 0,
+    bytes_per_second: 200_000_000 / 8,
+    queue: Duration::from_millis(50),
+};
+
 /// Which end of the link.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Side {

@@ -1,5 +1,5 @@
-//! The airplane: 300 ms there and back, 3 % of the packets lost each way, 50 Mbit/s. Both rivals use the same link, one after the other, and
-//! lose the same of their packets.
+//! Two links: an airplane's (300 ms there and back, 3 % of the packets lost each way, 50 Mbit/s) and a good one from a home to a region (20 ms,
+//! 200 Mbit/s). Both rivals use the same link, one after the other, and lose the same of their packets.
 
 use super::{
     Row,
@@ -24,6 +24,15 @@ const KEYS: usize = 280;
 
 /// Bulk down in a fixed time.
 pub(crate) fn bulk(world: &World) -> Outcome<Vec<Row>> {
+    flows(world, ["airplane: bulk down, direct", "airplane: bulk down, relayed"], "at least 10")
+}
+
+/// The same over [`super::link::HOME`].
+pub(crate) fn home_bulk(world: &World) -> Outcome<Vec<Row>> {
+    flows(world, ["home: bulk down, direct", "home: bulk down, relayed"], "at least 1")
+}
+
+fn flows(world: &World, [by_itself, by_relay]: [&'static str; 2], aim: &'static str) -> Outcome<Vec<Row>> {
     let (mut direct, mut relayed, mut rival) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         reseed(world, round);
@@ -37,10 +46,10 @@ pub(crate) fn bulk(world: &World) -> Outcome<Vec<Row>> {
         what,
         ours: rate(ours),
         rival: format!("ssh to sshd (cubic) {}", rate(&rival)),
-        ratio: format!("{:.0}", median(ours.iter().zip(&rival).map(|(ours, rival)| ours / rival).collect())),
-        aim: "at least 10",
+        ratio: format!("{:.2}", median(ours.iter().zip(&rival).map(|(ours, rival)| ours / rival).collect())),
+        aim,
     };
-    Ok(vec![row("airplane: bulk down, direct", &direct), row("airplane: bulk down, relayed", &relayed)])
+    Ok(vec![row(by_itself, &direct), row(by_relay, &relayed)])
 }
 
 /// From the start of the process to its end, for a command that does nothing.

@@ -82,11 +82,12 @@ impl World {
         fs::copy(user.with_extension("pub"), self.home.join("authorized_keys")).map_err(|error| error.to_string())?;
         let _exists = fs::create_dir_all("/run/sshd");
         let settings = format!(
-            "Port {}\nListenAddress {}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n",
+            "Port {}\nListenAddress {}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nSetEnv HOME={}\n",
             self.sshd_port,
             self.address(),
             host.display(),
-            self.home.join("authorized_keys").display()
+            self.home.join("authorized_keys").display(),
+            self.home.display()
         );
         fs::write(self.home.join("sshd_config"), settings).map_err(|error| error.to_string())?;
         let mut sshd = self.command(Side::Far, "/usr/sbin/sshd");
@@ -210,6 +211,7 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         let _deleted = quiet(&mut self.berth(&["delete", "dev", "--yes"]));
+        let _ended = quiet(&mut self.berth(&["mux", "stop"]));
         for child in &mut self.children {
             let _gone = child.kill();
             let _reaped = child.wait();
