@@ -3,11 +3,15 @@
 //! QUIC keeps one congestion controller per path, and each of ours decides by what it sees, so the two ends need not agree on anything:
 //!
 //! ```text
-//! Cubic ──── a packet lost on a path longer than FAR ───> BBR
+//! Cubic ──── a packet lost on a path longer than FAR ───> BBR ──┐
+//!                                                          ^────┘ much to send after a rest
 //! ```
 //!
 //! Cubic takes every loss for a full queue. On a long way that loses packets by itself (radio, an airplane) it falls to a twentieth of what the
 //! path carries; BBR measures the rate instead. Nearby, and through a relay, whose TCP hides losses, Cubic carries more, and nothing changes.
+//!
+//! BBR in its third version is not told of losses as rare as a radio's (see [`Losses`]), and forgets what it believed of a path that carried
+//! only keys for a while: it would need a minute to grow from there to what a copied file needs.
 
 use iroh::endpoint::{Controller, ControllerFactory, ControllerMetrics, IdleTimeout, QuicTransportConfig, RttEstimator, VarInt};
 use noq::congestion::{Bbr3Config, CubicConfig};
@@ -28,6 +32,12 @@ const STREAM_WINDOW_BYTES: u32 = 2_000_000;
 /// This many packets in a round trip are sent at once, whatever rate BBR believes in: keys must not queue behind an estimate that was made
 /// while nobody typed.
 const UNPACED_PACKETS: u32 = 10;
+/// One packet of so many may be lost without the path being full. BBR's own limit is one of fifty, which a radio passes on a bad day.
+const LOSSES_PER_PACKETS: u32 = 10;
+/// A share of losses is of about this many packets.
+const LOSSES_MEMORY_PACKETS: u32 = 512;
+/// A path that carried all there was for so long says nothing about what it could carry.
+const REST: Duration = Duration::from_secs(1);
 /// What a round trip is taken for before the first one: a first packet that is lost is sent again after three of these. Too short costs a
 /// packet sent twice, too long a pause that the person feels. QUIC's own default (RFC 9002, section 6.2.2) is 333 ms.
 const FIRST_GUESS: Duration = Duration::from_millis(100);
@@ -68,7 +78,7 @@ struct Factory;
 impl ControllerFactory for Factory {
     fn build(self: Arc<Self>, now: Instant, mtu: u16) -> Box<dyn Controller> {
         let inner = Arc::new(CubicConfig::default()).build(now, mtu);
-        Box::new(Adaptive { inner, law: Law::Cubic, mtu, nearest: None })
+        Box::new(Adaptive { inner, law: Law::Cubic, mtu, nearest: None, losses: Losses::default(), rested_since: None })
     }
 }
 
@@ -89,6 +99,28 @@ impl Law {
     }
 }
 
+/// The share of packets that were lost lately.
+#[derive(Debug, Clone, Copy, Default)]
+struct Losses {
+    sent: u32,
+    lost: u32,
+}
+
+impl Losses {
+    fn sent(&mut self) {
+        self.sent += 1;
+        if self.sent > LOSSES_MEMORY_PACKETS {
+            (self.sent, self.lost) = (self.sent / 2, self.lost / 2);
+        }
+    }
+
+    /// Takes note of a lost packet; whether they are too many for a path that is not full.
+    fn lost(&mut self) -> bool {
+        self.lost += 1;
+        self.lost * LOSSES_PER_PACKETS > self.sent.max(LOSSES_MEMORY_PACKETS / 4)
+    }
+}
+
 /// The controller of one path.
 #[derive(Debug)]
 struct Adaptive {
@@ -96,10 +128,13 @@ struct Adaptive {
     law: Law,
     mtu: u16,
     nearest: Option<Duration>,
+    losses: Losses,
+    /// Since when the path has carried all there was to send.
+    rested_since: Option<Instant>,
 }
 
 impl Adaptive {
-    /// The window is handed over; BBR goes on from there.
+    /// Begins BBR, or begins it anew. The window is handed over; it goes on from there.
     fn switch(&mut self, now: Instant) {
         let mut config = Bbr3Config::default();
         config.initial_window(self.inner.window().max(self.inner.initial_window()));
@@ -122,6 +157,7 @@ impl Controller for Adaptive {
     }
 
     fn on_packet_sent(&mut self, now: Instant, bytes: u16, pn: u64) {
+        self.losses.sent();
         self.inner.on_packet_sent(now, bytes, pn);
     }
 
@@ -135,6 +171,14 @@ impl Controller for Adaptive {
     }
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest_pn: Option<u64>) {
+        if app_limited {
+            self.rested_since.get_or_insert(now);
+        } else if let Some(since) = self.rested_since.take()
+            && now - since >= REST
+            && self.law == Law::Bbr
+        {
+            self.switch(now);
+        }
         self.inner.on_end_acks(now, in_flight, app_limited, largest_pn);
     }
 
@@ -147,7 +191,9 @@ impl Controller for Adaptive {
     }
 
     fn on_packet_lost(&mut self, lost_bytes: u16, pn: u64, now: Instant) {
-        self.inner.on_packet_lost(lost_bytes, pn, now);
+        if self.losses.lost() || self.law == Law::Cubic {
+            self.inner.on_packet_lost(lost_bytes, pn, now);
+        }
     }
 
     fn on_spurious_congestion_event(&mut self) {
@@ -178,7 +224,7 @@ impl Controller for Adaptive {
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
-        Box::new(Self { inner: self.inner.clone_box(), law: self.law, mtu: self.mtu, nearest: self.nearest })
+        Box::new(Self { inner: self.inner.clone_box(), ..*self })
     }
 
     fn initial_window(&self) -> u64 {
@@ -198,7 +244,7 @@ mod tests {
 
     fn path(nearest: Duration) -> Adaptive {
         let inner = Arc::new(CubicConfig::default()).build(Instant::now(), MTU);
-        Adaptive { inner, law: Law::Cubic, mtu: MTU, nearest: Some(nearest) }
+        Adaptive { inner, law: Law::Cubic, mtu: MTU, nearest: Some(nearest), losses: Losses::default(), rested_since: None }
     }
 
     fn lose(path: &mut Adaptive, is_ecn: bool) {
@@ -224,6 +270,43 @@ mod tests {
         let mut far = path(Duration::from_millis(300));
         lose(&mut far, true);
         assert_eq!(far.law, Law::Cubic);
+    }
+
+    #[test]
+    fn a_radios_losses_are_not_too_many_and_a_full_queues_are() {
+        let too_many = |every: u32| {
+            let mut losses = Losses::default();
+            (1..10 * LOSSES_MEMORY_PACKETS).any(|packet| {
+                losses.sent();
+                packet % every == 0 && losses.lost()
+            })
+        };
+        assert!(!too_many(20));
+        assert!(!too_many(12));
+        assert!(too_many(5));
+        let mut few = Losses::default();
+        assert!((0..3).all(|_| !few.lost()), "a handful says nothing");
+    }
+
+    #[test]
+    fn a_path_that_only_carried_keys_begins_anew_when_there_is_much_to_send() {
+        let mut far = path(Duration::from_millis(300));
+        lose(&mut far, false);
+        let now = Instant::now();
+        let bytes = u64::from(MTU);
+        // BBR believes in little.
+        far.on_congestion_event(now, now, true, false, bytes, 2);
+        let little = far.window();
+        let begun_anew = |far: &Adaptive| far.inner.window() > little;
+        far.on_end_acks(now, 0, true, Some(3));
+        far.on_end_acks(now + REST / 2, bytes, false, Some(4));
+        assert!(!begun_anew(&far), "half a second is no rest");
+        far.on_end_acks(now + REST, 0, true, Some(5));
+        far.on_end_acks(now + REST * 3, 0, true, Some(6));
+        assert!(!begun_anew(&far), "nothing waits to be sent");
+        far.on_end_acks(now + REST * 3, bytes, false, Some(7));
+        assert!(begun_anew(&far));
+        assert_eq!(far.rested_since, None);
     }
 
     #[test]
