@@ -14,7 +14,10 @@
 //! only keys for a while: it would need a minute to grow from there to what a copied file needs.
 
 use iroh::endpoint::{Controller, ControllerFactory, ControllerMetrics, IdleTimeout, QuicTransportConfig, RttEstimator, VarInt};
-use noq::congestion::{Bbr3Config, CubicConfig};
+use noq::{
+    AckFrequencyConfig,
+    congestion::{Bbr3Config, CubicConfig},
+};
 use std::{
     any::Any,
     sync::Arc,
@@ -32,6 +35,10 @@ const STREAM_WINDOW_BYTES: u32 = 2_000_000;
 /// This many packets in a round trip are sent at once, whatever rate BBR believes in: keys must not queue behind an estimate that was made
 /// while nobody typed.
 const UNPACED_PACKETS: u32 = 10;
+/// So many packets may arrive before the other end says so, and so long it may wait with it on a path that is at least as long. An
+/// acknowledgement then travels with what is typed next instead of by itself: each packet that a relay's TCP loses holds up all behind it.
+const UNACKNOWLEDGED_PACKETS: u32 = 8;
+const UNACKNOWLEDGED_FOR: Duration = Duration::from_millis(200);
 /// One packet of so many may be lost without the path being full. BBR's own limit is one of fifty, which a radio passes on a bad day.
 const LOSSES_PER_PACKETS: u32 = 10;
 /// A share of losses is of about this many packets.
@@ -65,10 +72,18 @@ pub(crate) fn settings(takes: Takes) -> QuicTransportConfig {
         .receive_window(VarInt::from_u32(takes.bytes))
         .max_concurrent_uni_streams(VarInt::from_u32(1))
         .initial_rtt(FIRST_GUESS)
+        .ack_frequency_config(Some(acknowledgements()))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .congestion_controller_factory(Arc::new(Factory))
         .max_idle_timeout(IdleTimeout::try_from(IDLE).ok())
         .build()
+}
+
+/// When the other end acknowledges.
+fn acknowledgements() -> AckFrequencyConfig {
+    let mut config = AckFrequencyConfig::default();
+    config.ack_eliciting_threshold(VarInt::from_u32(UNACKNOWLEDGED_PACKETS)).max_ack_delay(Some(UNACKNOWLEDGED_FOR));
+    config
 }
 
 /// Makes the controller of each path.
