@@ -64,11 +64,8 @@ pub async fn measure(mut stream: impl AsyncRead + AsyncWrite + Unpin, direction:
 async fn send(to: &mut (impl AsyncWrite + Unpin), length: Duration) -> io::Result<()> {
     let (chunk, ends) = (vec![0; CHUNK_BYTES], Instant::now() + length);
     while Instant::now() < ends {
-        if let Ok(written) = timeout_at(ends, to.write(&chunk)).await
-            && written? == 0
-        {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
+        // Whole, also when it takes longer: a stream by way of another process cannot end in the middle of what was begun.
+        timeout_at(ends + SETTLE, to.write_all(&chunk)).await??;
         // A way that is faster than we are would keep everything else of this process waiting.
         tokio::task::yield_now().await;
     }
