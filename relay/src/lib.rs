@@ -48,7 +48,7 @@ pub use live::{FollowersMax, Live};
 pub use name::NameError;
 pub use presence::{Change, Presence};
 pub use program::{RunError, run};
-pub use serve::{Port, Web, serve};
+pub use serve::{Port, Web, listen, serve};
 pub use tls::{CertificateError, Certificates};
 pub use tunnel::{Admitted, TunnelError, Tunnels};
 pub use upstream::{Upstream, UpstreamError};

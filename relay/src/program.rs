@@ -65,9 +65,9 @@ pub enum RunError {
 /// [`RunError`], before anything is served.
 pub async fn run(config: Config) -> Result<(), RunError> {
     let mut signals = Signals::new().map_err(RunError::Signals)?;
-    let listener = listen(config.listen, "BERTH_LISTEN").await?;
+    let listener = listen(config.listen, "BERTH_LISTEN")?;
     let address = listener.local_addr().unwrap_or(config.listen);
-    let health_listener = listen(config.health_listen, "BERTH_HEALTH_LISTEN").await?;
+    let health_listener = listen(config.health_listen, "BERTH_HEALTH_LISTEN")?;
     let api = Upstream::new(&config.access_url)?;
     let (drain, health, keys) = (CancellationToken::new(), Health::new(config.public.is_some()), Keys::of(api.clone()));
     let relay = Relay::new(RelayConfig::new(keys.clone()));
@@ -145,8 +145,8 @@ async fn learn_keys(keys: Keys, health: Health) {
     keys.keep_fresh().await;
 }
 
-async fn listen(address: SocketAddr, variable: &'static str) -> Result<TcpListener, RunError> {
-    TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, variable, source })
+fn listen(address: SocketAddr, variable: &'static str) -> Result<TcpListener, RunError> {
+    crate::listen(address).map_err(|source| RunError::Listen { address, variable, source })
 }
 
 /// SIGTERM and SIGINT.

@@ -22,11 +22,14 @@ use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinSet,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -40,10 +43,27 @@ const HEADERS_MAX: usize = 100;
 const STREAMS_MAX: u32 = 100;
 /// A connection over HTTP/2 that says nothing for this time is asked whether it is there, and has as long to answer.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
+/// A connection over HTTP/2 on which nothing was asked for this time is ended: whoever answers our questions must not keep a place for ever.
+const UNUSED: Duration = Duration::from_secs(120);
 /// How long a websocket has to say goodbye once the requests are done, and again after it was hung up on.
 const GOODBYE: Duration = Duration::from_millis(500);
 /// Pause after an accept that failed for want of file descriptors, so that the loop does not spin.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// How many connections the kernel holds until they are taken in: a whole organization's, whose relay has just come back.
+const BACKLOG: u32 = 4096;
+
+/// Listens for [`serve`]. The kernel holds more connections for it than for other listeners, if `net.core.somaxconn` allows.
+///
+/// # Errors
+/// When the address cannot be had.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A port whose last user has just gone can be had again at once.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Where we listen, and whether TLS ends here.
 #[derive(Debug)]
@@ -94,7 +114,15 @@ pub async fn serve(port: impl Into<Port>, web: impl Into<Web>, relay: Relay, dra
         match accepted {
             Ok((socket, peer)) => {
                 let (web, relay, voice) = (web.clone(), relay.clone(), socket.voice());
-                let connection = Connection { web, relay, peer, voice, kept: Kept::default(), upgrade: Mutex::default() };
+                let connection = Connection {
+                    web,
+                    relay,
+                    peer,
+                    voice,
+                    kept: Kept::default(),
+                    asked: AtomicU64::new(0),
+                    upgrade: Mutex::default(),
+                };
                 connections.spawn(connection.serve(socket, tls.clone(), drain.clone()));
             }
             // The peer's doing, and no reason to wait.
@@ -173,6 +201,8 @@ struct Connection {
     voice: Option<Voice>,
     /// Connections to apps that wait for this one's next request.
     kept: Kept,
+    /// How many requests there have been.
+    asked: AtomicU64,
     /// Set once an endpoint's request was answered.
     upgrade: Mutex<Option<Upgrade>>,
 }
@@ -212,9 +242,12 @@ impl Connection {
             let tasks = TaskTracker::new();
             let connection = many(Streams(tasks.clone())).serve_connection(TokioIo::new(channel), service);
             let mut connection = std::pin::pin!(connection);
+            let over = async {
+                tokio::select! { () = drain.cancelled() => {}, () = self.unused(&tasks) => {} }
+            };
             tokio::select! {
                 result = connection.as_mut() => result,
-                () = drain.cancelled() => {
+                () = over => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
                 }
@@ -246,7 +279,19 @@ impl Connection {
         }
     }
 
+    /// Waits until nothing was asked for [`UNUSED`], and no answer is on its way.
+    async fn unused(&self, answers: &TaskTracker) {
+        loop {
+            let asked = self.asked.load(Ordering::Relaxed);
+            tokio::time::sleep(UNUSED).await;
+            if answers.is_empty() && asked == self.asked.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    }
+
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         self.voice.iter().for_each(Voice::spoke);
         if let Some(apps) = self.web.apps.as_ref().filter(|apps| apps.claims(&request)) {
             return apps.serve(request.map(Body::new), Visitor { peer: self.peer, kept: &self.kept }).await;

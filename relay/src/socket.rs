@@ -5,18 +5,23 @@
 
 use crate::presence::lock;
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     io::{self, IoSlice},
     os::fd::OwnedFd,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, Mutex},
     task::{Context, Poll},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, sleep_until},
 };
+
+/// A connection has so long to ask for something before it may have to make room: what it has sent must be read first.
+const FIRST_WORD: Duration = Duration::from_millis(100);
 
 /// All open connections.
 #[derive(Debug)]
@@ -31,8 +36,8 @@ pub(crate) struct Sockets {
 struct Open {
     last: u64,
     handles: HashMap<u64, OwnedFd>,
-    /// Those that have not asked for anything yet, the oldest first.
-    silent: BTreeSet<u64>,
+    /// Those that have not asked for anything yet, the oldest first, and since when they are there.
+    silent: BTreeMap<u64, Instant>,
     /// The one that has to make room.
     leaving: Option<u64>,
 }
@@ -49,8 +54,19 @@ impl Sockets {
         if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
             return Some(slot);
         }
-        lock(&self.open).make_room();
-        Arc::clone(&self.slots).acquire_owned().await.ok()
+        let mut slot = pin!(Arc::clone(&self.slots).acquire_owned());
+        while let Some(again) = self.make_room() {
+            tokio::select! {
+                slot = slot.as_mut() => return slot.ok(),
+                () = sleep_until(again) => {}
+            }
+        }
+        slot.await.ok()
+    }
+
+    /// As [`Open::make_room`].
+    fn make_room(&self) -> Option<Instant> {
+        lock(&self.open).make_room(Instant::now())
     }
 
     /// Puts a connection into a slot.
@@ -60,7 +76,7 @@ impl Sockets {
         open.last += 1;
         let number = open.last;
         open.handles.insert(number, handle);
-        open.silent.insert(number);
+        open.silent.insert(number, Instant::now());
         drop(open);
         Ok(Socket { stream, place: Some(Place { number, open: Arc::clone(&self.open), _slot: slot }) })
     }
@@ -85,16 +101,24 @@ impl Sockets {
 }
 
 impl Open {
-    /// Hangs up on the oldest silent one, unless one is on its way out already.
-    fn make_room(&mut self) {
+    /// Hangs up on the oldest silent one, unless one is on its way out already. Gives the time to try again when the oldest has not had its
+    /// [`FIRST_WORD`] yet.
+    fn make_room(&mut self, now: Instant) -> Option<Instant> {
         if self.leaving.is_some() {
-            return;
+            return None;
         }
-        let Some(oldest) = self.silent.pop_first() else { return };
-        if let Some(handle) = self.handles.get(&oldest) {
-            self.leaving = Some(oldest);
+        let oldest = self.silent.first_entry()?;
+        let patience = *oldest.get() + FIRST_WORD;
+        if now < patience {
+            return Some(patience);
+        }
+        let number = *oldest.key();
+        oldest.remove();
+        if let Some(handle) = self.handles.get(&number) {
+            self.leaving = Some(number);
             rustix::net::shutdown(handle, rustix::net::Shutdown::Both).ok();
         }
+        None
     }
 }
 

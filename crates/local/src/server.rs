@@ -94,7 +94,7 @@ impl From<KeyError> for ServeError {
 /// When the port, the data directory or a key cannot be used.
 pub async fn serve(config: Config) -> Result<(), ServeError> {
     let mut signals = Signals::new().map_err(ServeError::Data)?;
-    let listener = listen(config.listen).await?;
+    let listener = listen(config.listen)?;
     let port = listener.local_addr().map_or(config.listen.port(), |address| address.port());
     let local_url: Arc<str> = format!("http://{}/", SocketAddr::new(reachable(config.listen), port)).into();
     let access_url: Arc<str> = config.access_url.as_deref().map_or_else(|| Arc::clone(&local_url), Into::into);
@@ -220,8 +220,8 @@ async fn finish_builds(queue: &Queue, tasks: &Tasks, signals: &mut Signals) {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    berth_relay::listen(address).map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => ServeError::PortInUse(address),
         _ => ServeError::Listen { address, source },
     })

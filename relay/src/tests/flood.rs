@@ -1,12 +1,12 @@
 //! Floods: people who connect and then say nothing, or one byte now and then, and a session that was there before them.
 
 use super::{PATIENCE, World, until};
-use crate::{Keys, RelayConfig};
+use crate::{Keys, RelayConfig, listen};
 use berth_wire::{ticket::SigningKey, tunnel::Target};
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     task::JoinSet,
     time::{Instant, timeout},
 };
@@ -39,7 +39,7 @@ async fn who_asks_for_something_is_let_in_before_those_who_do_not() {
     config.connections_max = 20;
     // So much patience that nobody in the flood is hung up on for being slow.
     config.head_within = PATIENCE * 2;
-    let world = World::with(TcpListener::bind("127.0.0.1:0").await.unwrap(), config);
+    let world = World::with(listen(([127, 0, 0, 1], 0).into()).unwrap(), config);
     let mut flood = JoinSet::new();
     for _ in 0..40 {
         flood.spawn(gape(world.address));
@@ -61,7 +61,7 @@ async fn a_flood_of_people_who_dawdle_leaves_sessions_alone_and_passes() {
     // Fewer places than the flood takes, and less patience, so that both show in a test's time.
     config.connections_max = u32::try_from(many() / 2).unwrap();
     config.head_within = Duration::from_secs(2);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = listen(([127, 0, 0, 1], 0).into()).unwrap();
     let world = World::with(listener, config);
     let agent = world.agent(false).await;
     let client = world.client(false).await;
