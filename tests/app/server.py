@@ -35,7 +35,7 @@ class App(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Set-Cookie", "berth_app=forged")
-        self.send_header("Set-Cookie", "own=1")
+        self.send_header("Set-Cookie", "own=1; Path=/")
         self.end_headers()
         self.wfile.write(body)
 

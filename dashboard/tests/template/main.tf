@@ -122,7 +122,7 @@ resource "coder_agent" "main" {
     display_name = "Weather"
     script       = "echo fair"
     interval     = 5
-    timeout      = 1
+    timeout      = 30
   }
   display_apps {
     vscode       = true
