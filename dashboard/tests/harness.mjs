@@ -83,6 +83,8 @@ class Story {
   /** Loads a page afresh, waits for it, and asks of it what is asked of every page. */
   async visit(name, path, ready) {
     const { page } = this;
+    // What the page before asks for late, a socket that is just being opened, is not this one's.
+    await page.goto("about:blank");
     this.calls = [];
     await page.goto(path);
     await ready(page);
