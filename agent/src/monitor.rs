@@ -1,8 +1,8 @@
 //! Whether memory or a volume is nearly full, where the template asks to watch it: measured now and then, told as a line of the agent's log when
 //! it becomes so and when it is over.
 //!
-//! A measurement above the threshold may be a moment's. It is full after [`ABOVE_TO_TELL`] such in a row, and over after as many good ones as
-//! [`BELOW_TO_CLEAR`]: what goes up and down around the threshold is told once.
+//! A measurement above the threshold may be a moment's. It is full after `ABOVE_TO_TELL` such in a row, and over after as many good ones as
+//! `BELOW_TO_CLEAR`: what goes up and down around the threshold is told once.
 
 mod usage;
 
